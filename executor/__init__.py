@@ -1,0 +1,1 @@
+"""The executor: does the paid work (runs code in a sandbox)."""

@@ -1,0 +1,1 @@
+"""The quote service: asks every provider for a price and ranks the answers."""

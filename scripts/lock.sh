@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Rebuilds the lock files: every version and hash pinned, no index address inside.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=.venv/bin/uv
+compile=("$uv" pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+         --no-emit-find-links --quiet "$@")
+echo "uv" | "${compile[@]}" - -o requirements/bootstrap.lock
+"${compile[@]}" pyproject.toml --all-extras -o requirements/dev.lock
+"${compile[@]}" pyproject.toml -c requirements/dev.lock -o requirements/service.lock
+"${compile[@]}" pyproject.toml --extra devnet -c requirements/dev.lock -o requirements/devnet.lock
+echo "x402==0.2.1" | "${compile[@]}" - -o requirements/x402-v1-client.lock

@@ -1,0 +1,1 @@
+"""What all services share: money, settings, errors, wire models. Imports no service."""
