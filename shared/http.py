@@ -1,0 +1,145 @@
+"""ASGI pieces and HTTP clients that all services share. No `BaseHTTPMiddleware`: it buffers."""
+
+import hmac
+import ipaddress
+import re
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import __version__
+from shared.errors import GalaksioError, UnexpectedErrors, error_response, install_error_handlers
+from shared.logs import set_request_id
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestId:
+    """Every answer carries `X-Request-ID`: the caller's own when it is well-formed, else a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        value = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        set_request_id(value)
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = value
+            await send(message)
+
+        await self.app(scope, receive, with_id)
+
+
+class InternalOnly:
+    """Keeps strangers out of quote and executor.
+
+    With `token` set, a request needs `Authorization: Bearer <token>`; without it only loopback
+    peers are answered. `open_paths` (health) need neither.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, open_paths: Iterable[str] = ()) -> None:
+        self.app = app
+        self.token = token
+        self.open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] in self.open_paths or self._allowed(scope):
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if self.token:
+            error = GalaksioError(
+                "This service is internal: a bearer token is needed.", status=401, code="unauthorized"
+            )
+        else:
+            error = GalaksioError(
+                "This service is internal and answers loopback only; set INTERNAL_API_TOKEN on all services.",
+                status=403,
+                code="forbidden",
+            )
+        await error_response(error)(scope, receive, send)
+
+    def _allowed(self, scope: Scope) -> bool:
+        if self.token:
+            given = Headers(scope=scope).get("authorization", "")
+            return hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode())
+        client = scope.get("client")
+        try:
+            return client is not None and ipaddress.ip_address(client[0]).is_loopback
+        except ValueError:
+            return False
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+# What a browser may read and send (payments.md §1).
+EXPOSED_HEADERS = [
+    "PAYMENT-REQUIRED",
+    "PAYMENT-RESPONSE",
+    "X-PAYMENT-RESPONSE",
+    "X-Request-ID",
+    "Location",
+    "Retry-After",
+]
+ALLOWED_HEADERS = ["PAYMENT-SIGNATURE", "X-PAYMENT", "Content-Type", "Access-Control-Expose-Headers"]
+
+
+def new_app(
+    service: str,
+    description: str,
+    lifespan: Lifespan,
+    *,
+    cors_origins: list[str],
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> FastAPI:
+    """A FastAPI app with the house's errors, request ids, body cap (413) and CORS."""
+    app = FastAPI(
+        title=service,
+        description=description,
+        version=__version__,
+        lifespan=lifespan,
+        max_body_size=max_body_bytes,
+        redirect_slashes=False,
+    )
+    install_error_handlers(app)
+    app.add_middleware(UnexpectedErrors)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE", "OPTIONS"],
+            allow_headers=ALLOWED_HEADERS,
+            expose_headers=EXPOSED_HEADERS,
+            allow_credentials=False,
+        )
+    app.add_middleware(RequestId)
+    return app
+
+
+def internal_client(base_url: str, token: str | None, timeout_s: float) -> httpx.AsyncClient:
+    """A client for one of our own services: bounded, no redirects, no proxy from the environment."""
+    headers: dict[str, Any] = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers=headers,
+        timeout=httpx.Timeout(timeout_s, connect=3.0),
+        limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+        follow_redirects=False,
+        trust_env=False,
+    )

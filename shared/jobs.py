@@ -1,0 +1,226 @@
+"""The work itself, as it travels between client, broker and executor: requests in, results out.
+
+JSON is camelCase; snake_case is accepted too. `api.md` (Broker, Executor) fixes the shapes.
+"""
+
+import base64
+import binascii
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from shared.errors import BadRequest, GalaksioError, describe_validation
+
+Language = Literal["python", "javascript", "bash"]
+LANGUAGES: tuple[Language, ...] = get_args(Language)
+LANGUAGE_ALIASES: dict[str, Language] = {
+    "py": "python",
+    "python3": "python",
+    "js": "javascript",
+    "node": "javascript",
+    "nodejs": "javascript",
+    "sh": "bash",
+    "shell": "bash",
+}
+RUN_TASK_TYPES = frozenset({"run", "compute", "execute"})
+
+MAX_TIMEOUT_S = 60.0
+DEFAULT_TIMEOUT_S = 60.0
+MAX_ARGS = 64
+MAX_FILES = 64
+MAX_ENV = 64
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9._-][A-Za-z0-9._ -]{0,127}")
+
+JobStatus = Literal[
+    "awaiting_payment",
+    "payment_required",
+    "queued",
+    "running",
+    "completed",
+    "failed",
+    "cancelled",
+    "unpaid",
+    "instructions_provided",
+]
+
+
+class Wire(BaseModel):
+    """camelCase outside, snake_case inside; both are read."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+
+class InputFile(Wire):
+    """A file put into the run's working folder. `content` is text, or base64 when `encoding` says so."""
+
+    name: str
+    content: str = ""
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _FILE_NAME.fullmatch(value) or value in {".", ".."}:
+            raise ValueError("a file name is letters, digits, '.', '_', '-' and spaces, without folders")
+        return value
+
+    @model_validator(mode="after")
+    def _decodes(self) -> Self:
+        self.data()
+        return self
+
+    def data(self) -> bytes:
+        if self.encoding == "utf-8":
+            return self.content.encode()
+        try:
+            return base64.b64decode(self.content, validate=True)
+        except binascii.Error:
+            raise ValueError("content is not base64") from None
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("a NUL byte is not allowed")
+    return value
+
+
+class RunRequest(Wire):
+    """A snippet to run. `timeout` is seconds of wall clock, `max_cost_usd` a limit on the price."""
+
+    code: str = Field(min_length=1)
+    language: Language = "python"
+    stdin: str = ""
+    args: list[str] = Field(default_factory=list, max_length=MAX_ARGS)
+    files: list[InputFile] = Field(default_factory=list, max_length=MAX_FILES)
+    env: dict[str, str] = Field(default_factory=dict, max_length=MAX_ENV)
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] = Field(
+        DEFAULT_TIMEOUT_S,
+        validation_alias=AliasChoices("timeout", "timeoutS", "timeout_s"),
+        serialization_alias="timeout",
+    )
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    provider: str | None = Field(None, max_length=64)
+    max_cost_usd: Decimal | None = Field(None, gt=0, allow_inf_nan=False, max_digits=18)
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _known_language(cls, value: Any) -> Any:
+        name = str(value).strip().lower()
+        name = LANGUAGE_ALIASES.get(name, name)
+        if name not in LANGUAGES:
+            raise ValueError(f"unknown language; known are {', '.join(LANGUAGES)}")
+        return name
+
+    @field_validator("code", "stdin")
+    @classmethod
+    def _text(cls, value: str, info: Any) -> str:
+        return _no_nul(value) if info.field_name == "code" else value
+
+    @field_validator("args")
+    @classmethod
+    def _plain_args(cls, value: list[str]) -> list[str]:
+        return [_no_nul(arg) for arg in value]
+
+    @field_validator("env")
+    @classmethod
+    def _plain_env(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if not _ENV_NAME.fullmatch(name):
+                raise ValueError("an environment name is letters, digits and '_'")
+            _no_nul(text)
+        return value
+
+    @model_validator(mode="after")
+    def _unique_files(self) -> Self:
+        if len({file.name for file in self.files}) != len(self.files):
+            raise ValueError("two files have the same name")
+        return self
+
+
+class OutputFile(Wire):
+    """A file that the run left in `/box/out`."""
+
+    name: str
+    content: str
+    encoding: Literal["utf-8", "base64"]
+    size_bytes: int
+
+
+class Truncated(Wire):
+    stdout: bool = False
+    stderr: bool = False
+
+
+class RunResult(Wire):
+    """What a run did (sandbox.md). Times in ms; `exit_code` is null when a signal ended it."""
+
+    stdout: str
+    stderr: str
+    exit_code: int | None
+    signal: str | None = None
+    timed_out: bool = False
+    oom_killed: bool = False
+    truncated: Truncated = Field(default_factory=Truncated)
+    execution_time: int
+    cpu_time_ms: int | None = None
+    peak_memory_bytes: int | None = None
+    isolation: str
+    language: Language
+    version: str
+    encoding: Literal["utf-8", "base64"] = "utf-8"
+    files: list[OutputFile] = Field(default_factory=list)
+
+
+def parse_run_request(body: Any) -> RunRequest:
+    """Read a run from JSON: `{code, language, …}`, or the older task payload, bare or in `{payload}`.
+
+    The code stands in `code`, else in `snippet`, `meta.snippet` or base64 `fileInline` (seed 001 and
+    the merit-systems format). Raises `BadRequest` with a sentence that says what to change, or a
+    422 for a NUL byte in the code (sandbox.md, trap 6).
+    """
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object with `code`", code="invalid_body")
+    task = body["payload"] if isinstance(body.get("payload"), dict) else body
+    if (kind := task.get("taskType")) is not None and kind not in RUN_TASK_TYPES:
+        raise BadRequest(
+            f"taskType must be one of {', '.join(sorted(RUN_TASK_TYPES))}", code="unknown_task_type"
+        )
+    code = _code_of(task)
+    if not isinstance(code, str) or not code.strip():
+        raise BadRequest("code is required", code="code_required")
+    if "\0" in code:
+        raise GalaksioError("code contains a NUL byte", status=422, code="nul_in_code")
+    if task.get("dependencies"):
+        raise BadRequest("dependencies are not offered by any provider here", code="dependencies_unsupported")
+    try:
+        return RunRequest.model_validate({**task, "code": code, "language": task.get("language") or "python"})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        code_word = "unknown_language" if first["loc"] == ("language",) else "invalid_request"
+        raise BadRequest(describe_validation(exc.errors()), code=code_word) from None
+
+
+def _code_of(task: dict[str, Any]) -> Any:
+    raw_meta = task.get("meta")
+    meta: dict[str, Any] = raw_meta if isinstance(raw_meta, dict) else {}
+    for value in (task.get("code"), task.get("snippet"), meta.get("snippet"), meta.get("code")):
+        if value is not None:
+            return value
+    if isinstance(inline := task.get("fileInline"), str):
+        try:
+            return base64.b64decode(inline, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise BadRequest("fileInline is not base64 of UTF-8 text", code="invalid_request") from None
+    return None

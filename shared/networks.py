@@ -1,0 +1,50 @@
+"""The networks payments are taken on, read from the x402 package's own tables (payments.md §1)."""
+
+from dataclasses import dataclass
+
+from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
+from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
+
+from shared.errors import StartupError
+from shared.money import USD_DECIMALS
+
+
+@dataclass(frozen=True)
+class Network:
+    """A chain and its dollar token. `name` is the v1 spelling, `caip2` the v2 one."""
+
+    name: str
+    caip2: str
+    chain_id: int
+    asset: str
+    domain_name: str
+    domain_version: str
+
+    def matches(self, text: str) -> bool:
+        return text in {self.name, self.caip2}
+
+
+def network_named(name: str) -> Network:
+    """Look `name` (v1 spelling) up. Raises `StartupError` for one without a 6-decimal dollar token."""
+    chain_id = V1_NETWORK_CHAIN_IDS.get(name)
+    assets = DEFAULT_ASSETS.get(f"eip155:{chain_id}", [])
+    if chain_id is None or not assets or assets[0]["decimals"] != USD_DECIMALS:
+        known = ", ".join(
+            sorted(
+                n
+                for n, c in V1_NETWORK_CHAIN_IDS.items()
+                if DEFAULT_ASSETS.get(f"eip155:{c}", [{"decimals": 0}])[0]["decimals"] == USD_DECIMALS
+            )
+        )
+        raise StartupError(
+            f"X402_NETWORK={name} is not a network with a 6-decimal dollar token; known are {known}."
+        )
+    token = assets[0]
+    return Network(
+        name=name,
+        caip2=f"eip155:{chain_id}",
+        chain_id=chain_id,
+        asset=token["asset"],
+        domain_name=token["name"],
+        domain_version=token["version"],
+    )

@@ -1,0 +1,56 @@
+"""A price as it travels from the quote service to the broker (api.md, Quote)."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.money import MAX_ATOMIC
+
+Kind = Literal["compute", "storage", "cache"]
+OPERATIONS: dict[str, Kind] = {
+    "execute": "compute",
+    "run": "compute",
+    "compute": "compute",
+    "store": "storage",
+    "storage": "storage",
+    "cache": "cache",
+}
+
+
+class Quote(BaseModel):
+    """One provider's price. `price_usd` is `price_atomic` (10^-6 USD) written as a decimal string.
+
+    `recipient` is null when the host itself sells the work: the broker's wallet is paid.
+    `executable` is false for a price that is shown for comparison but cannot be bought here.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    provider: str
+    kind: Kind
+    price_usd: str
+    price_atomic: int = Field(strict=True, gt=0, le=MAX_ATOMIC)
+    currency: str = "USDC"
+    network: str
+    recipient: str | None = None
+    x402_instructions: dict[str, Any] | None = None
+    valid_until: str
+    executable: bool = True
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+
+class Declined(BaseModel):
+    """A provider that named no price, and why."""
+
+    provider: str
+    kind: Kind
+    reason: str
+
+
+class QuoteList(BaseModel):
+    """All answers, cheapest first. `best` is the cheapest that can be bought, or null."""
+
+    quotes: list[Quote]
+    best: Quote | None
+    count: int
+    declined: list[Declined] = Field(default_factory=list)

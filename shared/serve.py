@@ -1,0 +1,72 @@
+"""Start one service under uvicorn, and fail early in one sentence."""
+
+import errno
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from shared.errors import StartupError
+from shared.logs import configure_logging
+from shared.settings import CommonSettings, load_settings
+
+GRACE_S = 30
+
+
+def check_port_free(host: str, port: int, setting: str) -> None:
+    """Raise `StartupError` when `port` cannot be bound; `setting` is the name that moves it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                raise StartupError(
+                    f"Port {port} is taken by another program: stop it (`lsof -i :{port}` names it) "
+                    f"or set {setting}."
+                ) from None
+            raise StartupError(f"{host}:{port} cannot be listened on: {exc.strerror}.") from None
+
+
+def fail(service: str, error: StartupError) -> SystemExit:
+    """Print the sentence and return the exit to raise (`raise fail(...)`)."""
+    sys.stderr.write(f"{service}: {error}\n")
+    return SystemExit(1)
+
+
+def serve(service: str, app: Callable[[], FastAPI], *, host: str, port: int, port_setting: str) -> None:
+    """Run the app until SIGTERM or SIGINT. Running requests get `GRACE_S` seconds to finish."""
+    try:
+        check_port_free(host, port, port_setting)
+        built = app()
+    except StartupError as exc:
+        raise fail(service, exc) from None
+    uvicorn.run(
+        built,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        proxy_headers=False,
+    )
+
+
+def lazy_app(
+    service: str, settings_cls: type[CommonSettings], create_app: Callable[[Any], FastAPI]
+) -> FastAPI:
+    """Build the app for `uvicorn <service>.main:app`: settings are read now, not at import.
+
+    A missing or wrong setting ends the process with one sentence instead of a traceback.
+    """
+    try:
+        settings = load_settings(settings_cls)
+        configure_logging(service, settings.effective_log_level)
+        return create_app(settings)
+    except StartupError as exc:
+        raise fail(service, exc) from None
