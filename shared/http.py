@@ -19,6 +19,7 @@ from shared.errors import GalaksioError, UnexpectedErrors, error_response, insta
 from shared.logs import set_request_id
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -106,18 +107,24 @@ def new_app(
     lifespan: Lifespan,
     *,
     cors_origins: list[str],
-    max_body_bytes: int = MAX_BODY_BYTES,
+    internal: bool = False,
+    token: str | None = None,
 ) -> FastAPI:
-    """A FastAPI app with the house's errors, request ids, body cap (413) and CORS."""
+    """A FastAPI app with the house's errors, request ids, body cap (413) and CORS.
+
+    `internal=True` puts `InternalOnly(token)` in front of everything but health.
+    """
     app = FastAPI(
         title=service,
         description=description,
         version=__version__,
         lifespan=lifespan,
-        max_body_size=max_body_bytes,
+        max_body_size=MAX_BODY_BYTES,
         redirect_slashes=False,
     )
     install_error_handlers(app)
+    if internal:
+        app.add_middleware(InternalOnly, token=token, open_paths=HEALTH_PATHS)
     app.add_middleware(UnexpectedErrors)
     if cors_origins:
         app.add_middleware(

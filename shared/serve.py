@@ -38,17 +38,28 @@ def fail(service: str, error: StartupError) -> SystemExit:
     return SystemExit(1)
 
 
-def serve(service: str, app: Callable[[], FastAPI], *, host: str, port: int, port_setting: str) -> None:
-    """Run the app until SIGTERM or SIGINT. Running requests get `GRACE_S` seconds to finish."""
+def run_module(
+    service: str,
+    settings_cls: type[CommonSettings],
+    create_app: Callable[[Any], FastAPI],
+    *,
+    port_setting: str,
+) -> None:
+    """`python -m <service>`: read the settings (which have `host` and `port`), serve until SIGTERM or SIGINT.
+
+    Running requests get `GRACE_S` seconds to finish. What stands in the way is said in one sentence.
+    """
     try:
-        check_port_free(host, port, port_setting)
-        built = app()
+        settings: Any = load_settings(settings_cls)
+        configure_logging(service, settings.effective_log_level)
+        check_port_free(settings.host, settings.port, port_setting)
+        app = create_app(settings)
     except StartupError as exc:
         raise fail(service, exc) from None
     uvicorn.run(
-        built,
-        host=host,
-        port=port,
+        app,
+        host=settings.host,
+        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,

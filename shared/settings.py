@@ -59,6 +59,10 @@ class CommonSettings(BaseModel):
         return [part.strip() for part in value.split(",") if part.strip()]
 
     @property
+    def internal_token(self) -> str | None:
+        return self.internal_api_token.get_secret_value() if self.internal_api_token else None
+
+    @property
     def effective_log_level(self) -> str:
         return "debug" if self.debug else self.log_level
 

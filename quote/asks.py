@@ -1,0 +1,73 @@
+"""What can be asked a price for. camelCase and snake_case are both read (api.md, Quote)."""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+
+from shared.errors import BadRequest, describe_validation
+from shared.jobs import DEFAULT_TIMEOUT_S, LANGUAGE_ALIASES, LANGUAGES, MAX_TIMEOUT_S, Wire
+from shared.quotes import OPERATIONS, Kind
+
+MAX_SIZE_BYTES = 1 << 40
+
+
+def _either(name: str, camel: str, *more: str) -> AliasChoices:
+    return AliasChoices(camel, name, *more)
+
+
+class Ask(Wire):
+    """Common to all: `provider` restricts the answer to one provider."""
+
+    provider: str | None = None
+
+
+class RunAsk(Ask):
+    """Compute: `code_size_bytes` of code in `language`, run for at most `timeout_s` seconds."""
+
+    code_size_bytes: int = Field(
+        1024, ge=0, le=MAX_SIZE_BYTES, validation_alias=_either("code_size", "codeSize", "size")
+    )
+    language: str = "python"
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] = Field(
+        DEFAULT_TIMEOUT_S, validation_alias=_either("timeout_s", "timeoutS", "timeout")
+    )
+
+    @field_validator("language")
+    @classmethod
+    def _canonical(cls, value: str) -> str:
+        name = value.strip().lower()
+        name = LANGUAGE_ALIASES.get(name, name)
+        if name not in LANGUAGES:
+            raise ValueError(f"unknown language; known are {', '.join(LANGUAGES)}")
+        return name
+
+
+class StoreAsk(Ask):
+    """Storage: `file_size_bytes`, kept for `ttl_s` seconds or, when `permanent`, for good."""
+
+    file_size_bytes: int = Field(
+        1024, ge=0, le=MAX_SIZE_BYTES, validation_alias=_either("file_size", "fileSize", "size")
+    )
+    permanent: bool = False
+    ttl_s: int = Field(3600, ge=1, le=10 * 365 * 86400, validation_alias=_either("ttl_s", "ttl"))
+    file_name: str | None = Field(None, max_length=255)
+
+
+class CacheAsk(Ask):
+    """Cache: one cache in `region`. The size fields of other price models are read and ignored."""
+
+    region: str = Field("us-east-1", max_length=64)
+
+
+ASKS: dict[Kind, type[Ask]] = {"compute": RunAsk, "storage": StoreAsk, "cache": CacheAsk}
+
+
+def parse_ask(operation: Any, fields: dict[str, Any]) -> tuple[Kind, Ask]:
+    """Read the fields of one operation. Raises `BadRequest` that says what is wrong."""
+    kind = OPERATIONS.get(str(operation).strip().lower())
+    if kind is None:
+        raise BadRequest(f"unknown operation; known are {', '.join(OPERATIONS)}", code="unknown_operation")
+    try:
+        return kind, ASKS[kind].model_validate(fields)
+    except ValidationError as exc:
+        raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
