@@ -1,0 +1,104 @@
+"""The broker's two neighbours: quote names prices, executor does the work."""
+
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from shared.errors import BadRequest, GalaksioError, Unavailable
+from shared.logs import get_logger, request_id
+from shared.quotes import QuoteList
+
+log = get_logger(__name__)
+
+EXECUTOR_SLACK_S = 45.0
+"""What the executor may take beyond the run's own limit: queue, start, clean-up."""
+
+# What the executor says about the request itself may be repeated to the client.
+_CLIENT_FAULTS = frozenset({400, 413, 422})
+
+
+class QuoteClient:
+    """`POST /quote/*` of the quote service."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def compare(self, path: str, ask: dict[str, Any]) -> QuoteList:
+        """All prices for `ask`. Raises `BadRequest` for an ask that quote refuses, else `Unavailable`."""
+        body = {name: value for name, value in ask.items() if value is not None}
+        response = await self.forward("POST", path, json=body)
+        if response.status_code in _CLIENT_FAULTS:
+            raise _as_client_fault(response)
+        try:
+            response.raise_for_status()
+            return QuoteList.model_validate(response.json())
+        except (httpx.HTTPError, ValidationError, ValueError) as exc:
+            log.error("quote_answer_not_understood", error=type(exc).__name__, status=response.status_code)
+            raise _quote_down() from None
+
+    async def forward(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """Ask quote and return its answer as it is. Raises `Unavailable` when there is none."""
+        try:
+            return await self._client.request(method, path, headers=_trace(), **kwargs)
+        except httpx.HTTPError as exc:
+            log.warning("quote_unreachable", error=type(exc).__name__)
+            raise _quote_down() from None
+
+
+class ExecutorClient:
+    """`POST /execute` of the executor, idempotent by job id."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def execute(
+        self, job_id: str, task_type: str, provider: str, task: dict[str, Any], time_limit_s: float
+    ) -> Any:
+        """The result of the work. Whatever else happens raises, and the customer is not charged."""
+        try:
+            response = await self._client.post(
+                "/execute",
+                json={"jobId": job_id, "taskType": task_type, "provider": provider, **task},
+                timeout=httpx.Timeout(time_limit_s + EXECUTOR_SLACK_S, connect=3.0),
+                headers=_trace(),
+            )
+            answer = response.json()
+        except (httpx.HTTPError, ValueError) as exc:
+            log.error("executor_unreachable", job_id=job_id, error=type(exc).__name__)
+            raise Unavailable(
+                "the executor does not answer; nothing was charged", code="executor_unavailable"
+            ) from None
+        if response.status_code == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
+            return answer["result"]
+        if response.status_code in _CLIENT_FAULTS:
+            raise _as_client_fault(response)
+        code = answer.get("code") if isinstance(answer, dict) else None
+        log.error("execution_failed", job_id=job_id, status=response.status_code, code=code)
+        raise Unavailable(
+            "the work could not be done for reasons of ours; nothing was charged",
+            code=str(code or "execution_failed"),
+            extra={"jobId": job_id},
+        )
+
+    async def providers(self) -> Any:
+        response = await self._client.get("/providers")
+        response.raise_for_status()
+        return response.json()
+
+
+def _trace() -> dict[str, str]:
+    return {"X-Request-ID": value} if (value := request_id()) else {}
+
+
+def _quote_down() -> Unavailable:
+    return Unavailable("prices cannot be named now; nothing was charged", code="quote_unavailable")
+
+
+def _as_client_fault(response: httpx.Response) -> GalaksioError:
+    try:
+        body = response.json()
+        message, code = str(body["error"]), str(body.get("code", "bad_request"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        message, code = "the request was refused", "bad_request"
+    return BadRequest(message, status=response.status_code, code=code)

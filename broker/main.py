@@ -1,0 +1,177 @@
+"""The broker. `uvicorn broker.main:app --port 8080`, or `python -m broker`."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from eth_utils.address import is_checksum_formatted_address, to_checksum_address
+from fastapi import FastAPI
+from sqlalchemy import text
+
+from broker.clients import ExecutorClient, QuoteClient
+from broker.payments.gate import FreeGate, PaymentGate
+from broker.payments.ledger import Ledger
+from broker.payments.offers import OfferBook
+from broker.payments.pricing import Pricing
+from broker.payments.settlement import Settlement
+from broker.payments.terms import Terms
+from broker.routes import compute, home, jobs
+from broker.settings import BrokerSettings
+from shared.clock import Clock, system_clock
+from shared.database import Database, database_url
+from shared.errors import StartupError
+from shared.health import Check, health_router
+from shared.http import internal_client, new_app
+from shared.logs import get_logger
+from shared.networks import network_named
+from shared.serve import lazy_app
+from shared.settings import private_folder
+
+log = get_logger(__name__)
+
+SERVICE = "galaksio-broker"
+NEIGHBOUR_TIMEOUT_S = 10.0
+SWEEP_EVERY_S = 60.0
+
+
+def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
+    """Build the service. Raises `StartupError` when it could not be paid or would pay nobody."""
+    network = network_named(settings.x402_network)
+    terms = Terms(network, _wallet(settings)) if settings.x402_enabled else None
+    if terms is None:
+        log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
+    token = settings.internal_token
+    url = _database_url(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(url)
+        await database.migrate("broker:migrations", "broker_version")
+        settlement = Settlement(settings.facilitator_url, network, settings.facilitator_timeout_s)
+        async with (
+            internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http,
+            internal_client(settings.executor_url, token, NEIGHBOUR_TIMEOUT_S) as executor_http,
+        ):
+            state = app.state
+            state.settings, state.database, state.settlement = settings, database, settlement
+            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
+            state.ledger = Ledger(database, network, clock)
+            offers = OfferBook(database, clock, settings.offer_ttl_s)
+            pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
+            state.gate = (
+                FreeGate(pricing, state.ledger)
+                if terms is None
+                else PaymentGate(
+                    terms=terms,
+                    pricing=pricing,
+                    offers=offers,
+                    ledger=state.ledger,
+                    settlement=settlement,
+                    clock=clock,
+                    public_base_url=settings.public_base_url,
+                )
+            )
+            sweeper = asyncio.create_task(_sweep(offers))
+            try:
+                yield
+            finally:
+                sweeper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sweeper
+                await state.gate.drain()
+                await settlement.close()
+                await database.close()
+
+    app = new_app(
+        SERVICE,
+        "A pay-per-call cloud: send a request, pay the 402, get the work done.",
+        lifespan,
+        cors_origins=settings.cors_origins,
+    )
+    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
+    for module in (home, compute, jobs):
+        app.include_router(module.router)
+    _publish_schemas(app, compute.RUN_SCHEMAS)
+    return app
+
+
+def _wallet(settings: BrokerSettings) -> str:
+    address = settings.wallet_address
+    if not address:
+        raise StartupError(
+            "No wallet to be paid to: set X402_WALLET_ADDRESS to your 0x address "
+            "(`galaksio init` makes one for development), or X402_ENABLED=false to work for free."
+        )
+    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", address) or int(address, 16) == 0:
+        raise StartupError("X402_WALLET_ADDRESS is not a 0x address of 40 hex digits.")
+    if is_checksum_formatted_address(address) and to_checksum_address(address) != address:
+        raise StartupError("X402_WALLET_ADDRESS has a wrong checksum: a digit may be mistyped.")
+    return to_checksum_address(address)
+
+
+def _database_url(settings: BrokerSettings) -> str:
+    configured = settings.database_url.get_secret_value() if settings.database_url else None
+    if configured:
+        return database_url(configured, settings.galaksio_home)
+    return database_url(None, private_folder(settings.galaksio_home) / "broker.sqlite")
+
+
+def _addresses(settings: BrokerSettings) -> dict[str, str]:
+    return {
+        "quote": settings.quote_url,
+        "executor": settings.executor_url,
+        "facilitator": settings.facilitator_url if settings.x402_enabled else "disabled",
+    }
+
+
+def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
+    async def database() -> Check:
+        async with app.state.database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+        return Check("healthy")
+
+    async def quote() -> Check:
+        answer = await app.state.quotes.forward("GET", "/health")
+        return Check("healthy" if answer.status_code == 200 else "unhealthy")
+
+    async def executor() -> Check:
+        await app.state.executor.providers()
+        return Check("healthy")
+
+    async def facilitator() -> Check:
+        if not settings.x402_enabled:
+            return Check("disabled")
+        if await app.state.settlement.reachable():
+            return Check("healthy")
+        return Check("unhealthy", f"the facilitator does not settle on {settings.x402_network}")
+
+    return {"database": database, "quote": quote, "executor": executor, "facilitator": facilitator}
+
+
+def _publish_schemas(app: FastAPI, schemas: dict[str, Any]) -> None:
+    """Add the models that only `openapi_extra` names to the published components."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = build()
+        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _sweep(offers: OfferBook) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_EVERY_S)
+        try:
+            await offers.sweep()
+        except Exception:
+            log.exception("sweep_failed")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return lazy_app(SERVICE, BrokerSettings, create_app)
+    raise AttributeError(name)

@@ -1,0 +1,139 @@
+"""Offers: the price a client was told is the price it pays (payments.md §2)."""
+
+import hashlib
+import json
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select
+
+from broker.tables import offers
+from shared.clock import Clock
+from shared.database import Database
+
+MEMORY_OFFERS = 10_000
+KEEP_EXPIRED_MS = 3_600_000
+RENEW_PART = 0.5
+"""An offer older than this part of its life is not handed out again: the next client gets a fresh one."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A price for one exact request. `price_atomic` is provider price plus broker fee, 10^-6 USD.
+
+    `quote` is the chosen provider's quote; `expires_at_ms` is Unix milliseconds.
+    """
+
+    id: str
+    request_hash: str
+    price_atomic: int
+    provider: str
+    quote: dict[str, Any]
+    max_timeout_s: int
+    created_at_ms: int
+    expires_at_ms: int
+
+
+def request_hash(method: str, route: str, meaning: Any) -> str:
+    """SHA-256 over the method, the route and the meaning of the body, as lower-case hex."""
+    text = json.dumps([method, route, meaning], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class OfferBook:
+    """Offers, durable and shared by all brokers on one database, with a copy in memory."""
+
+    def __init__(self, database: Database, clock: Clock, ttl_s: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._ttl_ms = ttl_s * 1000
+        self._latest: OrderedDict[str, Offer] = OrderedDict()
+
+    def now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    async def current(self, hash_: str) -> Offer | None:
+        """An offer for this request with enough of its life left to be told to a client, or None."""
+        fresh_until = self.now_ms() + int(self._ttl_ms * (1 - RENEW_PART))
+        known = self._latest.get(hash_)
+        if known is not None and known.expires_at_ms >= fresh_until:
+            return known
+        found = await self._find(offers.c.request_hash == hash_, offers.c.expires_at >= fresh_until)
+        return self._remember(found[0]) if found else None
+
+    async def make(
+        self, hash_: str, price_atomic: int, provider: str, quote: dict[str, Any], max_timeout_s: int
+    ) -> Offer:
+        """Record a new offer; it can be paid by any broker once this returns."""
+        now = self.now_ms()
+        offer = Offer(
+            id=str(uuid.uuid4()),
+            request_hash=hash_,
+            price_atomic=price_atomic,
+            provider=provider,
+            quote=quote,
+            max_timeout_s=max_timeout_s,
+            created_at_ms=now,
+            expires_at_ms=now + self._ttl_ms,
+        )
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert(offers).values(
+                    id=offer.id,
+                    request_hash=hash_,
+                    price_atomic=price_atomic,
+                    provider=provider,
+                    quote=json.dumps(quote),
+                    max_timeout_s=max_timeout_s,
+                    created_at=now,
+                    expires_at=offer.expires_at_ms,
+                )
+            )
+        return self._remember(offer)
+
+    async def payable(self, hash_: str, amount_atomic: int, offer_id: str | None) -> Offer | None:
+        """The unexpired offer a payment answers: by id where the client echoed one (v2), else by amount."""
+        conditions = [
+            offers.c.request_hash == hash_,
+            offers.c.price_atomic == amount_atomic,
+            offers.c.expires_at >= self.now_ms(),
+        ]
+        if offer_id is not None:
+            conditions.append(offers.c.id == offer_id)
+        found = await self._find(*conditions)
+        return found[0] if found else None
+
+    async def sweep(self) -> int:
+        """Delete offers that expired over an hour ago; returns how many."""
+        async with self._database.write() as connection:
+            gone = await connection.execute(
+                delete(offers).where(offers.c.expires_at < self.now_ms() - KEEP_EXPIRED_MS)
+            )
+        return int(gone.rowcount)
+
+    async def _find(self, *conditions: Any) -> list[Offer]:
+        query = select(offers).where(*conditions).order_by(offers.c.expires_at.desc()).limit(1)
+        async with self._database.read() as connection:
+            return [_offer(row) for row in await connection.execute(query)]
+
+    def _remember(self, offer: Offer) -> Offer:
+        self._latest[offer.request_hash] = offer
+        self._latest.move_to_end(offer.request_hash)
+        while len(self._latest) > MEMORY_OFFERS:
+            self._latest.popitem(last=False)
+        return offer
+
+
+def _offer(row: Row[Any]) -> Offer:
+    return Offer(
+        id=row.id,
+        request_hash=row.request_hash,
+        price_atomic=row.price_atomic,
+        provider=row.provider,
+        quote=json.loads(row.quote),
+        max_timeout_s=row.max_timeout_s,
+        created_at_ms=row.created_at,
+        expires_at_ms=row.expires_at,
+    )

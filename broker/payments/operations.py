@@ -1,0 +1,87 @@
+"""What is sold: how a paid route reads its request, what it asks a price for, how long it may take."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from shared.errors import BadRequest
+from shared.jobs import LANGUAGES, RunRequest, parse_run_request
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request that was read and found good.
+
+    `meaning` is what the request hash is taken over; `ask` are the fields for the quote service;
+    `task` is what the executor is told; `time_limit_s` bounds the work.
+    """
+
+    meaning: dict[str, Any]
+    ask: dict[str, Any]
+    task: dict[str, Any]
+    time_limit_s: float
+    provider: str | None = None
+    max_cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that is sold. `starting_ask` and `example` answer a crawler that sends an empty body."""
+
+    name: str
+    quote_path: str
+    description: str
+    parse: Callable[[bytes], Work]
+    starting_ask: dict[str, Any]
+    example: dict[str, Any]
+    input_schema: dict[str, Any]
+
+    @property
+    def discovery_schema(self) -> dict[str, Any]:
+        """The input schema cut to its required fields: it travels in a header, which must stay small."""
+        required = self.input_schema.get("required", [])
+        properties = {name: {"type": self.input_schema["properties"][name]["type"]} for name in required}
+        return {"properties": properties, "required": required}
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON of a body. Raises `BadRequest` for anything that is not JSON."""
+    try:
+        return json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is not valid JSON", code="invalid_json") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _run_work(body: bytes) -> Work:
+    request = parse_run_request(read_json(body))
+    task = request.model_dump(mode="json", exclude={"provider", "max_cost_usd"})
+    return Work(
+        meaning=request.model_dump(mode="json"),
+        ask={
+            "codeSize": len(request.code.encode()),
+            "language": request.language,
+            "timeout": request.timeout_s,
+            "provider": request.provider,
+        },
+        task=task,
+        time_limit_s=request.timeout_s,
+        provider=request.provider,
+        max_cost_usd=request.max_cost_usd,
+    )
+
+
+RUN = Operation(
+    name="run",
+    quote_path="/quote/run",
+    description=f"Run a snippet ({', '.join(LANGUAGES)}) in a sandbox without network",
+    parse=_run_work,
+    starting_ask={"codeSize": 1, "timeout": 1},
+    example={"code": "print('Hello')", "language": "python"},
+    input_schema=RunRequest.model_json_schema(),
+)

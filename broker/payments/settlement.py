@@ -1,0 +1,148 @@
+"""Asking the facilitator: is this payment good, and did it settle? (payments.md §3, §5)
+
+What cannot be read for certain is `Unknown`, never a failure: money may have moved.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from x402.http import FacilitatorConfig, HTTPFacilitatorClient
+from x402.mechanisms.evm import constants as evm
+from x402.schemas import PaymentPayload, PaymentRequirements, ResourceInfo, SettleResponse
+from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
+
+from broker.payments.authorization import Authorization, Payment
+from shared.errors import Unavailable
+from shared.logs import get_logger
+from shared.networks import Network
+
+log = get_logger(__name__)
+
+CONNECT_TRIES = 3
+CONNECT_PAUSE_S = 0.3
+MAX_ANSWER_BYTES = 64 * 1024
+
+# Reasons after which the token has certainly not moved and cannot move by this authorization now.
+# Everything else a facilitator says (a lost receipt, a used nonce, its own error) is unknown.
+REFUSALS = frozenset(
+    {
+        "insufficient_funds",
+        evm.ERR_INSUFFICIENT_BALANCE,
+        evm.ERR_INVALID_SIGNATURE,
+        evm.ERR_VALID_BEFORE_EXPIRED,
+        evm.ERR_VALID_AFTER_FUTURE,
+        evm.ERR_RECIPIENT_MISMATCH,
+        evm.ERR_AUTHORIZATION_VALUE_MISMATCH,
+        evm.ERR_NETWORK_MISMATCH,
+        evm.ERR_UNSUPPORTED_SCHEME,
+    }
+)
+
+Requirements = PaymentRequirements | PaymentRequirementsV1
+
+
+@dataclass(frozen=True)
+class Settled:
+    transaction_hash: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    reason: str
+
+
+Outcome = Settled | Refused | Unknown
+
+
+class Settlement:
+    """The facilitator's two questions. One HTTP client for the app's lifetime; no redirects."""
+
+    def __init__(self, url: str, network: Network, timeout_s: float) -> None:
+        self._network = network
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, connect=3.0),
+            limits=httpx.Limits(max_connections=100),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._url = url
+        self._client = HTTPFacilitatorClient(FacilitatorConfig(url=url, http_client=self._http))
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def reachable(self) -> bool:
+        """Whether `GET /supported` offers our scheme and network (used by `/health/ready`)."""
+        answer = await self._http.get(f"{self._url}/supported")
+        answer.raise_for_status()
+        return any(self._network.matches(str(kind.get("network"))) for kind in answer.json()["kinds"])
+
+    async def verify(self, payment: Payment, requirements: Requirements) -> str | None:
+        """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
+        try:
+            answer = await self._client.verify(_payload(payment, requirements), requirements)
+        except (httpx.HTTPError, ValueError) as exc:
+            log.warning("facilitator_verify_failed", error=type(exc).__name__)
+            raise Unavailable(
+                "the payment facilitator does not answer; nothing was charged", code="facilitator_unavailable"
+            ) from None
+        if not answer.is_valid:
+            return answer.invalid_reason or "invalid_payment"
+        if answer.payer is not None and answer.payer.lower() != payment.authorization.payer:
+            return "payer_mismatch"
+        return None
+
+    async def settle(self, payment: Payment, requirements: Requirements) -> Outcome:
+        """Have the transfer made. Never raises for what the facilitator does or fails to do."""
+        for attempt in range(1, CONNECT_TRIES + 1):
+            try:
+                answer = await self._client.settle(_payload(payment, requirements), requirements)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+                # Nothing left this machine, so asking again cannot pay twice.
+                if attempt == CONNECT_TRIES:
+                    return Unknown(f"facilitator unreachable: {type(exc).__name__}")
+                await asyncio.sleep(CONNECT_PAUSE_S * attempt)
+            except (httpx.HTTPError, ValueError) as exc:
+                return Unknown(f"no readable answer from the facilitator: {type(exc).__name__}")
+            else:
+                return self._judge(answer, payment.authorization)
+        raise AssertionError("unreachable")
+
+    def _judge(self, answer: SettleResponse, auth: Authorization) -> Outcome:
+        if not answer.success:
+            reason = answer.error_reason or "settlement_failed"
+            return Refused(reason) if reason in REFUSALS and not answer.transaction else Unknown(reason)
+        wrong = [
+            name
+            for name, good in (
+                ("transaction", _is_transaction_hash(answer.transaction)),
+                ("network", self._network.matches(answer.network)),
+                ("payer", answer.payer is None or answer.payer.lower() == auth.payer),
+                ("amount", answer.amount in {None, "", str(auth.value)}),
+            )
+            if not good
+        ]
+        if wrong:
+            log.error("facilitator_success_not_believed", wrong=wrong)
+            return Unknown(f"the facilitator reported success with a wrong {', '.join(wrong)}")
+        return Settled(answer.transaction.lower())
+
+
+def _is_transaction_hash(text: str) -> bool:
+    digits = text.removeprefix("0x")
+    return text.startswith("0x") and len(digits) == 64 and all(c in "0123456789abcdefABCDEF" for c in digits)
+
+
+def _payload(payment: Payment, requirements: Requirements) -> Any:
+    auth = payment.authorization.payload()
+    if isinstance(requirements, PaymentRequirementsV1):
+        return PaymentPayloadV1(scheme=payment.scheme, network=payment.network, payload=auth)
+    resource = ResourceInfo.model_validate(payment.resource) if payment.resource else None
+    return PaymentPayload(payload=auth, accepted=requirements, resource=resource)

@@ -1,0 +1,124 @@
+"""What we ask for: the one 402 that v1 and v2 clients can both pay (payments.md §1)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.responses import JSONResponse
+from x402.extensions.bazaar import declare_discovery_extension
+from x402.http.constants import PAYMENT_REQUIRED_HEADER, PAYMENT_RESPONSE_HEADER, X_PAYMENT_RESPONSE_HEADER
+from x402.http.utils import encode_payment_required_header, encode_payment_response_header
+from x402.schemas import PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse
+from x402.schemas.v1 import PaymentRequirementsV1
+
+from broker.payments.offers import Offer
+from broker.payments.operations import Operation
+from shared.errors import BadRequest, error_body
+from shared.networks import Network
+
+SCHEME = "exact"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How this broker wants to be paid. `pay_to` is the host's wallet."""
+
+    network: Network
+    pay_to: str
+
+    def v1(self, offer: Offer, resource: str, description: str) -> PaymentRequirementsV1:
+        """The requirement in v1 spelling: no nulls, absolute resource, amount as a string."""
+        return PaymentRequirementsV1(
+            scheme=SCHEME,
+            network=self.network.name,
+            max_amount_required=str(offer.price_atomic),
+            resource=resource,
+            description=description,
+            mime_type="application/json",
+            pay_to=self.pay_to,
+            max_timeout_seconds=offer.max_timeout_s,
+            asset=self.network.asset,
+            extra={"name": self.network.domain_name, "version": self.network.domain_version},
+        )
+
+    def v2(self, offer: Offer) -> PaymentRequirements:
+        """The requirement in v2 spelling; `extra` lets the client echo which offer it accepts."""
+        return PaymentRequirements(
+            scheme=SCHEME,
+            network=self.network.caip2,
+            asset=self.network.asset,
+            amount=str(offer.price_atomic),
+            pay_to=self.pay_to,
+            max_timeout_seconds=offer.max_timeout_s,
+            extra={
+                "name": self.network.domain_name,
+                "version": self.network.domain_version,
+                "quoteId": offer.id,
+                "requestHash": offer.request_hash,
+            },
+        )
+
+    def check_echo(self, accepted: dict[str, Any], offer: Offer) -> None:
+        """Raise `BadRequest` when a v2 client's `accepted` is not the requirement we made."""
+        ours = self.v2(offer).model_dump(by_alias=True)
+        wrong = [
+            name
+            for name in ("scheme", "network", "asset", "amount", "payTo", "maxTimeoutSeconds")
+            if _plain(accepted.get(name)) != _plain(ours[name])
+        ]
+        raw_extra = accepted.get("extra")
+        extra: dict[str, Any] = raw_extra if isinstance(raw_extra, dict) else {}
+        wrong += [f"extra.{name}" for name, value in ours["extra"].items() if extra.get(name, value) != value]
+        if wrong:
+            raise BadRequest(
+                f"payment header: accepted differs from the offer in {', '.join(wrong)}",
+                code="accepted_mismatch",
+            )
+
+
+def _plain(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def challenge(
+    terms: Terms,
+    offer: Offer,
+    operation: Operation,
+    resource: str,
+    *,
+    error: str,
+    code: str = "payment_required",
+    headers: dict[str, str] | None = None,
+    with_schema: bool = False,
+) -> JSONResponse:
+    """The 402: v1 in the body, v2 in the header. `resource` is the absolute address of what is sold.
+
+    `with_schema` adds what the operation takes as input, for crawlers that sent nothing.
+    """
+    v1 = terms.v1(offer, resource, operation.description).model_dump(by_alias=True, exclude_none=True)
+    required = PaymentRequired(
+        error=error,
+        resource=ResourceInfo(url=resource, description=operation.description, mime_type="application/json"),
+        accepts=[terms.v2(offer)],
+        extensions=_bazaar(operation) if with_schema else None,
+    )
+    body = {**error_body(error, code), "x402Version": 1, "accepts": [v1]}
+    if with_schema:
+        body |= {"inputSchema": operation.input_schema, "example": operation.example}
+    v2_header = {PAYMENT_REQUIRED_HEADER: encode_payment_required_header(required)}
+    return JSONResponse(body, 402, headers={**v2_header, "Cache-Control": "no-store", **(headers or {})})
+
+
+def _bazaar(operation: Operation) -> dict[str, Any]:
+    """The x402 bazaar extension: how to call this route (x402 specs/extensions/bazaar.md)."""
+    return dict(
+        declare_discovery_extension(
+            input=operation.example, input_schema=operation.discovery_schema, body_type="json"
+        )
+    )
+
+
+def receipt_header(version: int, network: Network, **fields: Any) -> dict[str, str]:
+    """The settlement receipt in the header that a client of `version` reads."""
+    name = X_PAYMENT_RESPONSE_HEADER if version == 1 else PAYMENT_RESPONSE_HEADER
+    spelled = network.name if version == 1 else network.caip2
+    return {name: encode_payment_response_header(SettleResponse(network=spelled, **fields))}

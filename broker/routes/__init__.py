@@ -1,0 +1,1 @@
+"""HTTP of the broker: parse, call one thing, answer."""

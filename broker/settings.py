@@ -1,0 +1,45 @@
+"""Settings of the broker."""
+
+from decimal import Decimal
+
+from pydantic import Field, SecretStr, field_validator
+
+from shared.money import usd_to_atomic
+from shared.settings import CommonSettings, names
+
+
+class BrokerSettings(CommonSettings):
+    """Where the broker listens, whom it asks, and how it is paid."""
+
+    host: str = Field("127.0.0.1", validation_alias=names("BROKER_HOST", "API_HOST"))
+    port: int = Field(8080, ge=1, le=65535, validation_alias=names("BROKER_PORT", "API_PORT", "PORT"))
+    quote_url: str = Field(
+        "http://localhost:8081", validation_alias=names("QUOTE_SERVICE_URL", "QUOTE_ENGINE_URL")
+    )
+    executor_url: str = Field(
+        "http://localhost:8082", validation_alias=names("EXECUTOR_SERVICE_URL", "EXECUTOR_URL")
+    )
+    public_base_url: str | None = Field(None, validation_alias=names("PUBLIC_BASE_URL"))
+    database_url: SecretStr | None = Field(None, validation_alias=names("DATABASE_URL"))
+
+    x402_enabled: bool = Field(True, validation_alias=names("X402_ENABLED"))
+    wallet_address: str | None = Field(None, validation_alias=names("X402_WALLET_ADDRESS", "BROKER_WALLET"))
+    facilitator_url: str = Field(
+        "https://x402.org/facilitator", validation_alias=names("X402_FACILITATOR_URL", "FACILITATOR_URL")
+    )
+    facilitator_timeout_s: float = Field(20.0, gt=0, le=120, validation_alias=names("FACILITATOR_TIMEOUT_S"))
+    broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
+    offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
+
+    @field_validator("public_base_url", "quote_url", "executor_url", "facilitator_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def broker_fee_atomic(self) -> int:
+        return usd_to_atomic(self.broker_fee_usd)

@@ -1,0 +1,64 @@
+"""The broker's tables. Amounts are atomic units, times are Unix milliseconds, hex is lower case."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+offers = Table(
+    "offers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("price_atomic", BigInteger, nullable=False),
+    Column("provider", String(64), nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("max_timeout_s", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("offers_by_request", "request_hash", "expires_at"),
+    Index("offers_by_expiry", "expires_at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("operation", String(16), nullable=False),
+    Column("request_hash", String(64), nullable=False),
+    Column("requester", String(64), nullable=False),
+    Column("label", String(128)),
+    Column("provider", String(64), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("quote", Text, nullable=False),
+    Column("response", Text),
+    Column("error", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("chain_id", BigInteger, nullable=False),
+    Column("asset", String(42), nullable=False),
+    Column("payer", String(42), nullable=False),
+    Column("nonce", String(66), nullable=False),
+    Column("job_id", String(36), nullable=False),
+    Column("request_hash", String(64), nullable=False),
+    Column("offer_id", String(36), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("amount_atomic", BigInteger, nullable=False),
+    Column("pay_to", String(42), nullable=False),
+    Column("valid_before", BigInteger, nullable=False),
+    Column("x402_version", Integer, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("requirements", Text, nullable=False),
+    Column("transaction_hash", String(80)),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("chain_id", "asset", "payer", "nonce", name="payments_one_per_authorization"),
+    Index("payments_by_job", "job_id"),
+    Index("payments_by_state", "state", "updated_at"),
+)
