@@ -1,0 +1,212 @@
+"""A small Ethereum JSON-RPC: what web3.py and wallets need to read the chain and to send to it.
+
+Methods run on the chain's thread, take the request's `params` and return JSON. Wrong parameters raise
+`RpcError` -32602; a call that reverts is error 3 with the revert data, as geth answers it.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from eth.abc import BlockHeaderAPI, SignedTransactionAPI
+from eth.constants import ZERO_ADDRESS
+from eth_typing import Address
+
+from devnet import rpc_format as fmt
+from devnet.chain import DevnetChain
+from devnet.evm import MAX_TX_GAS, Call, ExecutionFailed, TransactionRefused
+from shared import __version__
+
+PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
+SERVER_ERROR, REVERTED = -32000, 3
+MAX_BATCH = 100
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
+_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+_NOW = {"latest", "pending", "safe", "finalized"}
+
+
+class RpcError(Exception):
+    """An error object of JSON-RPC 2.0."""
+
+    def __init__(self, code: int, message: str, data: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+    def body(self, request_id: Any = None) -> dict[str, Any]:
+        error = {"code": self.code, "message": str(self)} | ({"data": self.data} if self.data else {})
+        return {"jsonrpc": "2.0", "id": request_id, "error": error}
+
+
+def answer(chain: DevnetChain, request: Any) -> dict[str, Any] | None:
+    """Answer one request object; None for a notification (a request without `id`)."""
+    if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+        return RpcError(INVALID_REQUEST, "a request is an object with a method").body()
+    request_id, params = request.get("id"), request.get("params", [])
+    if not isinstance(request_id, str | int | float | None):
+        return RpcError(INVALID_REQUEST, "an id is a string or a number").body()
+    try:
+        result = _run(chain, request["method"], params)
+    except RpcError as exc:
+        body = exc.body(request_id)
+    else:
+        body = {"jsonrpc": "2.0", "id": request_id, "result": result}
+    return body if "id" in request else None
+
+
+def _run(chain: DevnetChain, method: str, params: Any) -> Any:
+    function = METHODS.get(method)
+    if function is None:
+        raise RpcError(METHOD_NOT_FOUND, f"the devnet has no method {method[:64]}")
+    if not isinstance(params, list):
+        raise RpcError(INVALID_PARAMS, "params is a list")
+    try:
+        return function(chain, *params)
+    except ExecutionFailed as exc:
+        code = REVERTED if exc.reverted else SERVER_ERROR
+        raise RpcError(code, str(exc), fmt.data(exc.data) if exc.reverted else None) from None
+    except TransactionRefused as exc:
+        raise RpcError(SERVER_ERROR, str(exc)) from None
+    except TypeError as exc:
+        # Only a wrong number of params is the caller's mistake; parsing refuses wrong kinds itself.
+        if exc.__traceback__ is not None and exc.__traceback__.tb_next is None:
+            raise RpcError(INVALID_PARAMS, f"wrong number of params for {method}") from None
+        raise
+
+
+def _call(chain: DevnetChain, call: Any, tag: Any = "latest") -> str:
+    return fmt.data(chain.call(_call_object(call), _at(chain, tag)))
+
+
+def _estimate_gas(chain: DevnetChain, call: Any, tag: Any = "latest") -> str:
+    _at(chain, tag)
+    return hex(chain.estimate_gas(_call_object(call)))
+
+
+def _send_raw(chain: DevnetChain, raw: Any) -> str:
+    encoded = _bytes(raw, "transaction")
+    try:
+        transaction = chain.decode_transaction(encoded)
+        transaction.validate()
+        transaction.check_signature_validity()
+        sender = transaction.sender
+    except Exception as exc:  # rlp, py-evm and eth-keys have no common error
+        raise RpcError(INVALID_PARAMS, f"not a signed transaction ({type(exc).__name__})") from None
+    _check_chain_id(chain, transaction)
+    expected = chain.state().get_nonce(sender)
+    if transaction.nonce != expected:
+        word = "low" if transaction.nonce < expected else "high"
+        raise RpcError(SERVER_ERROR, f"nonce too {word}: next nonce {expected}, tx nonce {transaction.nonce}")
+    return chain.mine(transaction).hash
+
+
+def _check_chain_id(chain: DevnetChain, transaction: SignedTransactionAPI) -> None:
+    # A signature without a chain id (before EIP-155) could be replayed on a real network.
+    if transaction.chain_id != chain.network.chain_id:
+        raise RpcError(SERVER_ERROR, f"invalid chain id for signer: want {chain.network.chain_id}")
+
+
+def _receipt(chain: DevnetChain, transaction_hash: Any) -> Any:
+    mined = chain.find(_hash(transaction_hash))
+    return None if mined is None else fmt.receipt(mined)
+
+
+def _transaction(chain: DevnetChain, transaction_hash: Any) -> Any:
+    mined = chain.find(_hash(transaction_hash))
+    return None if mined is None else fmt.transaction(mined.transaction, mined.header)
+
+
+def _block(chain: DevnetChain, tag: Any, full: Any = False) -> Any:
+    header = chain.head() if isinstance(tag, str) and tag in _NOW else _header(chain, tag)
+    return None if header is None else fmt.block(chain.block(header), full=full is True)
+
+
+def _balance(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
+    return hex(chain.state(_at(chain, tag)).get_balance(_address(address)))
+
+
+def _nonce(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
+    return hex(chain.state(_at(chain, tag)).get_nonce(_address(address)))
+
+
+def _code(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
+    return fmt.data(chain.state(_at(chain, tag)).get_code(_address(address)))
+
+
+def _storage(chain: DevnetChain, address: Any, slot: Any, tag: Any = "latest") -> str:
+    value = chain.state(_at(chain, tag)).get_storage(_address(address), _int(slot, "slot"))
+    return fmt.data(value.to_bytes(32, "big"))
+
+
+METHODS: dict[str, Callable[..., Any]] = {
+    "web3_clientVersion": lambda _: f"galaksio-devnet/{__version__}",
+    "net_version": lambda chain: str(chain.network.chain_id),
+    "eth_chainId": lambda chain: hex(chain.network.chain_id),
+    "eth_syncing": lambda _: False,
+    "eth_accounts": lambda _: [],
+    "eth_gasPrice": lambda _: "0x0",
+    "eth_maxPriorityFeePerGas": lambda _: "0x0",
+    "eth_blockNumber": lambda chain: hex(chain.head().block_number),
+    "eth_getBlockByNumber": _block,
+    "eth_call": _call,
+    "eth_estimateGas": _estimate_gas,
+    "eth_getBalance": _balance,
+    "eth_getTransactionCount": _nonce,
+    "eth_getCode": _code,
+    "eth_getStorageAt": _storage,
+    "eth_sendRawTransaction": _send_raw,
+    "eth_getTransactionReceipt": _receipt,
+    "eth_getTransactionByHash": _transaction,
+}
+
+
+def _call_object(call: Any) -> Call:
+    if not isinstance(call, dict):
+        raise RpcError(INVALID_PARAMS, "a call is an object")
+    data = call.get("input", call.get("data"))
+    return Call(
+        to=b"" if call.get("to") is None else _address(call["to"]),
+        data=b"" if data is None else _bytes(data, "data"),
+        sender=ZERO_ADDRESS if call.get("from") is None else _address(call["from"]),
+        value=0 if call.get("value") is None else _int(call["value"], "value"),
+        gas=MAX_TX_GAS if call.get("gas") is None else _int(call["gas"], "gas"),
+    )
+
+
+def _at(chain: DevnetChain, tag: Any) -> BlockHeaderAPI | None:
+    """None for the state of now; raises for a block that does not exist."""
+    if isinstance(tag, str) and tag in _NOW:
+        return None
+    header = _header(chain, tag)
+    if header is None:
+        raise RpcError(SERVER_ERROR, "header not found")
+    return header
+
+
+def _header(chain: DevnetChain, tag: Any) -> BlockHeaderAPI | None:
+    return chain.header(0 if tag == "earliest" else _int(tag, "block"))
+
+
+def _match(pattern: re.Pattern[str], value: Any, name: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise RpcError(INVALID_PARAMS, f"{name} is not well-formed")
+    return value[2:]
+
+
+def _address(value: Any) -> Address:
+    return Address(bytes.fromhex(_match(_ADDRESS, value, "address")))
+
+
+def _hash(value: Any) -> bytes:
+    return bytes.fromhex(_match(_HASH, value, "hash"))
+
+
+def _bytes(value: Any, name: str) -> bytes:
+    return bytes.fromhex(_match(_DATA, value, name))
+
+
+def _int(value: Any, name: str) -> int:
+    return int(_match(_QUANTITY, value, name), 16)
