@@ -45,6 +45,39 @@ class RequestId:
         await self.app(scope, receive, with_id)
 
 
+class BodyLimit:
+    """A body over `limit_bytes` is answered 413, from its declared length or once that much was read."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self.app = app
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdecimal() and int(declared) > self.limit_bytes:
+            await error_response(self._too_large())(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self.limit_bytes:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _too_large(self) -> GalaksioError:
+        return GalaksioError(
+            f"the body is over {self.limit_bytes // 1024 // 1024} MB", status=413, code="body_too_large"
+        )
+
+
 class InternalOnly:
     """Keeps strangers out of quote and executor.
 
@@ -119,10 +152,10 @@ def new_app(
         description=description,
         version=__version__,
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
         redirect_slashes=False,
     )
     install_error_handlers(app)
+    app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES)
     if internal:
         app.add_middleware(InternalOnly, token=token, open_paths=HEALTH_PATHS)
     app.add_middleware(UnexpectedErrors)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import JSONResponse
-from x402.extensions.bazaar import declare_discovery_extension
 from x402.http.constants import PAYMENT_REQUIRED_HEADER, PAYMENT_RESPONSE_HEADER, X_PAYMENT_RESPONSE_HEADER
 from x402.http.utils import encode_payment_required_header, encode_payment_response_header
 from x402.schemas import PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse
@@ -109,12 +108,27 @@ def challenge(
 
 
 def _bazaar(operation: Operation) -> dict[str, Any]:
-    """The x402 bazaar extension: how to call this route (x402 specs/extensions/bazaar.md)."""
-    return dict(
-        declare_discovery_extension(
-            input=operation.example, input_schema=operation.discovery_schema, body_type="json"
-        )
-    )
+    """The x402 bazaar extension: how to call this route (x402 specs/extensions/bazaar.md).
+
+    Written out here because the package's builder needs jsonschema, which nothing else does.
+    """
+    call = {"type": "http", "method": "POST", "bodyType": "json"}
+    constants = {name: {"type": "string", "const": value} for name, value in call.items()}
+    body_schema = {"type": "object", **operation.discovery_schema}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "input": {
+                "type": "object",
+                "properties": {**constants, "body": body_schema},
+                "required": [*call, "body"],
+                "additionalProperties": False,
+            }
+        },
+        "required": ["input"],
+    }
+    return {"bazaar": {"info": {"input": {**call, "body": operation.example}}, "schema": schema}}
 
 
 def receipt_header(version: int, network: Network, **fields: Any) -> dict[str, str]:
