@@ -1,1 +1,1 @@
-"""The executor: does the paid work (runs code in a sandbox)."""
+"""The executor service: runs the work that was paid for (api.md, Executor)."""

@@ -1,0 +1,48 @@
+"""The one interface of all accounting."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A sandbox that is set up and waits at its gate: its init in our pid namespace, its own `/proc`."""
+
+    init_pid: int
+    proc_fd: int
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a run used. None where nobody counted; `counted` by the kernel, not seen now and then."""
+
+    cpu_ms: int | None
+    peak_memory_bytes: int | None
+    oom_killed: bool
+    counted: bool = False
+
+
+class Account(Protocol):
+    """The account of one run. Blocking calls, all from worker threads, never two at a time."""
+
+    def admit(self, admitted: Admitted) -> None:
+        """Put the waiting sandbox under the limits. `OSError` when that cannot be done."""
+
+    def over(self) -> bool:
+        """Whether the run has to be killed for its memory. Called every `Accountant.interval_s`."""
+
+    def close(self) -> Usage:
+        """The bill. Called once, when nothing of the run is alive (or it never started)."""
+
+
+class Accountant(Protocol):
+    """Opens accounts. `strict_filter`: its runs need the filter that denies uncounted memory."""
+
+    name: str
+    strict_filter: bool
+    interval_s: float
+
+    def open(self) -> Account: ...
+
+    def shutdown(self) -> None:
+        """Give back what was prepared; all accounts are closed."""

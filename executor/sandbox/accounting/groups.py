@@ -1,0 +1,169 @@
+"""What cgroup v1 and v2 have in common: names, preparing ahead, removing off the path, sweeping."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from executor.sandbox.accounting.base import Admitted, Usage
+
+PREFIX = "galaksio-"
+REMOVE_TRIES, REMOVE_PAUSE_S = 200, 0.02
+
+
+class Groups:
+    """One folder per controller hierarchy for this executor, and the groups of its runs in them.
+
+    `bases` are created by the caller. Creating and removing groups costs milliseconds in the
+    kernel, so a helper thread does both: `take` is a pop.
+    """
+
+    def __init__(self, bases: list[Path], prepare: Callable[[list[Path]], None], ahead: int) -> None:
+        self._bases = bases
+        self._prepare = prepare
+        self._ready: deque[list[Path]] = deque()
+        self._count = 0
+        self._lock = threading.Lock()
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="cgroups")
+        for _ in range(ahead):
+            self._ready.append(self._make())
+
+    def take(self) -> list[Path]:
+        """The folders of a fresh group, in the order of `bases`."""
+        try:
+            return self._ready.popleft()
+        except IndexError:
+            return self._make()
+
+    def give_back(self, folders: list[Path]) -> None:
+        """Remove a used group and prepare the next, later."""
+        self._helper.submit(self._replace, folders)
+
+    def shutdown(self) -> None:
+        self._helper.shutdown(wait=True)
+        while self._ready:
+            remove(self._ready.popleft())
+        remove(self._bases)
+
+    def _replace(self, folders: list[Path]) -> None:
+        remove(folders)
+        self._ready.append(self._make())
+
+    def _make(self) -> list[Path]:
+        with self._lock:
+            self._count += 1
+            name = f"run-{self._count}"
+        folders = [base / name for base in self._bases]
+        for folder in folders:
+            folder.mkdir()
+        self._prepare(folders)
+        return folders
+
+
+class GroupAccount:
+    """An `Account` over one group; the version at hand says where its figures are."""
+
+    def __init__(
+        self,
+        folders: list[Path],
+        give_back: Callable[[list[Path]], None],
+        oom_kills: Callable[[list[Path]], int],
+        bill: Callable[[list[Path], bool], Usage],
+    ) -> None:
+        self._folders = folders
+        self._give_back = give_back
+        self._oom_kills = oom_kills
+        self._bill = bill
+
+    def admit(self, admitted: Admitted) -> None:
+        for folder in self._folders:
+            (folder / "cgroup.procs").write_text(str(admitted.init_pid))
+
+    def over(self) -> bool:
+        # The kernel kills one process; the run it belonged to is not worth going on.
+        return self._oom_kills(self._folders) > 0
+
+    def close(self) -> Usage:
+        try:
+            return self._bill(self._folders, self.over())
+        finally:
+            self._give_back(self._folders)
+
+
+def own_name() -> str:
+    """This executor's folder: its pid and start time, so that a later one knows whether it is alive."""
+    return f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks since boot (proc(5), stat field 22); None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def sweep(parent: Path) -> None:
+    """Kill and remove what executors that were killed left under `parent`."""
+    for base in parent.glob(f"{PREFIX}*-*"):
+        pid, _, started = base.name.removeprefix(PREFIX).partition("-")
+        if not (pid.isdigit() and started.isdigit()) or start_time(int(pid)) == int(started):
+            continue
+        groups = [folder for folder in base.iterdir() if folder.is_dir()]
+        for group in groups:
+            kill_group(group)
+        remove([*groups, base])
+
+
+def kill_group(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def remove(folders: list[Path]) -> None:
+    """Remove groups; the kernel says EBUSY for a moment after the last process is gone."""
+    for folder in folders:
+        for _ in range(REMOVE_TRIES):
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                break
+            except OSError:
+                time.sleep(REMOVE_PAUSE_S)
+            else:
+                break
+
+
+def keyed(path: Path, key: str) -> int | None:
+    """The number behind `key` in a file of `key value` lines."""
+    for line in path.read_text().splitlines():
+        name, _, value = line.partition(" ")
+        if name == key:
+            return int(value)
+    return None
+
+
+def mounts(kind: str) -> list[tuple[str, Path, set[str]]]:
+    """The mounts of file system `kind`: root within it, mount point, super options (proc(5) mountinfo)."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        fields, (name, _, options) = left.split(), right.split(" ", 2)
+        if name == kind:
+            found.append((fields[3], Path(fields[4]), set(options.split(","))))
+    return found
+
+
+def own_folder(root: str, point: Path, path: str) -> Path:
+    """Where the cgroup `path` of /proc/self/cgroup is on a mount of `root` at `point`."""
+    if path == root or path.startswith(root.rstrip("/") + "/"):
+        return point / path[len(root.rstrip("/")) :].lstrip("/")
+    return point

@@ -1,0 +1,100 @@
+"""bubblewrap's arguments (sandbox.md, "How"): what the inside of a run looks like."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.sandbox.limits import LIMITS, Limits
+from executor.sandbox.runtimes import Runtime
+
+BOX, OUT = "/box", "/box/out"
+INNER_UID = 1000
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "HOME": BOX,
+    "TMPDIR": "/tmp",  # noqa: S108 - the run's own
+    "LANG": "C.UTF-8",
+    "USER": "box",
+}
+
+ETC: dict[str, bytes] = {
+    "/etc/passwd": b"box:x:1000:1000::/box:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
+    "/etc/group": b"box:x:1000:\nnogroup:x:65534:\n",
+    "/etc/hosts": b"127.0.0.1 localhost box\n::1 localhost\n",
+    "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
+}
+# What programs of /usr need to start: the loader's cache, and links such as /usr/bin/awk.
+_ETC_SHARED = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+_ROOT_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+
+NAMESPACES = (
+    "--unshare-user",
+    "--unshare-ipc",
+    "--unshare-pid",
+    "--unshare-net",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--disable-userns",
+)
+CONFINEMENT = ("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv")
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """The descriptor numbers that bwrap reads: the gate is the seccomp pipe (see `launch.py`)."""
+
+    status: int
+    block: int
+    seccomp: int
+    etc: Mapping[str, int]
+    files: Mapping[str, int]
+
+
+def bwrap_arguments(
+    fds: Descriptors, runtimes: Iterable[Runtime], env: Mapping[str, str], limits: Limits = LIMITS
+) -> list[str]:
+    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
+    return [
+        *NAMESPACES,
+        *CONFINEMENT,
+        *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
+        *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),
+        *_system(runtimes),
+        *(word for path, fd in fds.etc.items() for word in _words("--perms", "0444", "--file", fd, path)),
+        *_words("--proc", "/proc", "--dev", "/dev"),
+        *_words("--perms", "1777", "--size", limits.shm_bytes, "--tmpfs", "/dev/shm"),  # noqa: S108
+        *_words("--perms", "1777", "--size", limits.tmp_bytes, "--tmpfs", "/tmp"),  # noqa: S108
+        *_words("--perms", "0755", "--size", limits.box_bytes, "--tmpfs", BOX, "--dir", OUT),
+        *(
+            word
+            for name, fd in fds.files.items()
+            for word in _words("--perms", "0644", "--file", fd, f"{BOX}/{name}")
+        ),
+        # After all mounts: bwrap leaves both as writable tmpfs (trap 4).
+        *_words("--remount-ro", "/dev", "--remount-ro", "/"),
+        *(word for name, value in {**ENVIRONMENT, **env}.items() for word in ("--setenv", name, value)),
+    ]
+
+
+def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
+    """What runs inside: the runtime on the code, with the caller's arguments."""
+    return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
+
+
+def _system(runtimes: Iterable[Runtime]) -> list[str]:
+    words = _words("--ro-bind", "/usr", "/usr")
+    for link in _ROOT_LINKS:
+        if Path(link).is_symlink():
+            words += _words("--symlink", Path(link).readlink(), link)
+        elif Path(link).is_dir():
+            words += _words("--ro-bind", link, link)
+    for path in _ETC_SHARED:
+        words += _words("--ro-bind-try", path, path)
+    for prefix in sorted({runtime.prefix for runtime in runtimes if runtime.prefix}):
+        words += _words("--ro-bind", prefix, prefix)
+    return words
+
+
+def _words(*parts: object) -> list[str]:
+    return [str(part) for part in parts]

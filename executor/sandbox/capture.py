@@ -1,0 +1,102 @@
+"""Pipes of a run, without blocking: output is kept up to a limit, input is fed as it is taken."""
+
+import asyncio
+import contextlib
+import os
+
+from executor.sandbox.limits import KIB
+
+CHUNK_BYTES = 64 * KIB
+
+
+class Capture:
+    """Reads a pipe to its end, keeps the first `kept_bytes`, sets `flooded` after `killed_bytes`."""
+
+    def __init__(self, fd: int, kept_bytes: int, killed_bytes: int, flooded: asyncio.Event) -> None:
+        self._fd = fd
+        self._kept_bytes = kept_bytes
+        self._killed_bytes = killed_bytes
+        self._flooded = flooded
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        self._seen = 0
+        self.data = bytearray()
+        os.set_blocking(fd, False)
+        self._loop.add_reader(fd, self._read)
+
+    @property
+    def truncated(self) -> bool:
+        return self._seen > self._kept_bytes
+
+    async def ended(self) -> None:
+        """Wait for the end of the pipe: the last process that could write is gone."""
+        await asyncio.shield(self._ended)
+
+    def close(self) -> None:
+        self._stop()
+        os.close(self._fd)
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._fd, CHUNK_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._stop()
+            return
+        self._seen += len(chunk)
+        self.data += chunk[: self._kept_bytes - len(self.data)]
+        if self._seen > self._killed_bytes:
+            self._flooded.set()
+
+    def _stop(self) -> None:
+        if not self._ended.done():
+            self._loop.remove_reader(self._fd)
+            self._ended.set_result(None)
+
+
+class Feeder:
+    """Writes `data` into a pipe as fast as it is read, then closes it."""
+
+    def __init__(self, fd: int, data: bytes) -> None:
+        self._fd: int | None = fd
+        self._rest = memoryview(data)
+        self._loop = asyncio.get_running_loop()
+        os.set_blocking(fd, False)
+        self._loop.add_writer(fd, self._write)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self) -> None:
+        if self._fd is None:
+            return
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            try:
+                if self._rest:
+                    self._rest = self._rest[os.write(self._fd, self._rest[:CHUNK_BYTES]) :]
+            except BrokenPipeError:
+                self._rest = self._rest[:0]
+        if not self._rest:
+            self.close()
+
+
+async def readable(fd: int) -> None:
+    """Wait until `fd` (a pidfd: until the process has ended) is readable."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    loop.add_reader(fd, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,207 @@
+"""Start one sandbox, up to and through its gate.
+
+bwrap sets everything up, drops its capabilities, closes the `--block-fd` socket (which we see) and
+then waits for its seccomp filter, which it reads from a pipe of ours: that pipe is the gate. Nothing
+of the snippet has run yet, so the cgroup and `oom_score_adj` are set without a race. If we die
+before the filter is written, bwrap reads an empty filter and gives up.
+
+All calls here block and belong into a worker thread. That thread must live as long as the sandbox:
+for `--die-with-parent` it is the parent.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from executor.sandbox.accounting import Account, Admitted
+from executor.sandbox.arguments import BOX, ETC, Descriptors, bwrap_arguments
+from executor.sandbox.channels import Channels
+from executor.sandbox.errors import SandboxFailed
+from executor.sandbox.launched import Launched
+from executor.sandbox.limits import LIMITS, START_TIMEOUT_S, Limits
+from executor.sandbox.runtimes import Identity, Runtime
+
+NICENESS = 5
+"""Behind the service itself, so that a full machine still answers."""
+STATUS_BYTES = 4096
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What all runs of this executor share."""
+
+    bwrap: Path
+    seccomp: bytes
+    runtimes: Sequence[Runtime]
+    limits: Limits = LIMITS
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to start. `files` maps a name in /box to its content."""
+
+    command: Sequence[str]
+    files: Mapping[str, bytes]
+    env: Mapping[str, str]
+
+
+def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
+    """Start `job` and let it run. Raises `SandboxFailed`, with nothing left behind, if it does not start."""
+    channels = Channels()
+    try:
+        return _launch(kit, job, identity, account, channels)
+    except OSError as exc:
+        raise SandboxFailed(f"The sandbox did not start: {exc}.") from None
+    finally:
+        channels.close()
+
+
+def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: Channels) -> Launched:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    stdin, stdout, stderr = channels.towards(), channels.back(), channels.back()
+    status, block, gate = channels.back(), channels.pair(), channels.towards()
+    os.write(block.ours, b"\0")
+    if identity.dropped:
+        for fd in (stdin.theirs, stdout.theirs, stderr.theirs):
+            os.fchown(fd, identity.uid, identity.gid)  # else /dev/stdout cannot be opened inside
+    fds = Descriptors(
+        status=status.theirs,
+        block=block.theirs,
+        seccomp=gate.theirs,
+        etc={path: channels.memory(data) for path, data in ETC.items()},
+        files={name: channels.memory(data) for name, data in job.files.items()},
+    )
+    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits)
+    options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
+    passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
+    monitor = subprocess.Popen(  # type: ignore[call-overload]
+        [str(kit.bwrap), "--args", str(options), "--", *job.command],
+        stdin=stdin.theirs,
+        stdout=stdout.theirs,
+        stderr=stderr.theirs,
+        pass_fds=sorted(passed),
+        env={},
+        cwd="/",
+        **identity.popen(),
+    )
+    channels.close_theirs()
+    init_pid = None
+    try:
+        init_pid = _child_pid(status.ours, deadline_s)
+        _wait_until_set_up(block.ours, deadline_s)
+        init_pidfd, box_fd = _admit(init_pid, account)
+        os.write(gate.ours, kit.seccomp)
+    except (SandboxFailed, OSError) as exc:
+        _kill_unstarted(monitor, init_pid)
+        raise SandboxFailed(f"The sandbox did not start: {_reason(exc, stderr.ours)}.") from None
+    return Launched(
+        monitor=monitor,
+        init_pid=init_pid,
+        monitor_pidfd=os.pidfd_open(monitor.pid),
+        init_pidfd=init_pidfd,
+        stdin=channels.take(stdin.ours),
+        stdout=channels.take(stdout.ours),
+        stderr=channels.take(stderr.ours),
+        status=channels.take(status.ours),
+        box_fd=box_fd,
+        started_s=time.monotonic(),
+    )
+
+
+def _child_pid(status_fd: int, deadline_s: float) -> int:
+    """The pid of the sandbox's init, from bwrap's status. It comes in several writes (trap 3)."""
+    text = b""
+    while b"}" not in text and len(text) < STATUS_BYTES:
+        _wait(status_fd, deadline_s)
+        chunk = os.read(status_fd, STATUS_BYTES - len(text))
+        if not chunk:
+            break
+        text += chunk
+    try:
+        pid = json.loads(text[: text.index(b"}") + 1])["child-pid"]
+    except (ValueError, KeyError, TypeError):
+        raise SandboxFailed("bwrap did not say which process it started") from None
+    if not isinstance(pid, int) or pid <= 1:
+        raise SandboxFailed("bwrap named an impossible process")
+    return pid
+
+
+def _wait_until_set_up(block_fd: int, deadline_s: float) -> None:
+    """Wait until bwrap has taken the byte and closed the socket, or died."""
+    _wait(block_fd, deadline_s)
+    with contextlib.suppress(ConnectionResetError):  # closed with the byte in it: bwrap died
+        os.read(block_fd, 1)
+
+
+def _wait(fd: int, deadline_s: float) -> None:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    if not poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
+        raise SandboxFailed(f"it was not set up within {START_TIMEOUT_S:.0f} s")
+
+
+def _admit(init_pid: int, account: Account) -> tuple[int, int]:
+    """Put the waiting sandbox under all limits. Returns a pidfd of its init and its /box."""
+    pidfd = os.pidfd_open(init_pid)
+    box_fd = -1
+    try:
+        # Our root would mean that bwrap died and the pid is somebody else's.
+        inside = f"/proc/{init_pid}/root"
+        if Path(f"{inside}/").samefile("/"):
+            raise SandboxFailed("its root is the host's")
+        box_fd = os.open(f"{inside}{BOX}", _FOLDER)
+        proc_fd = os.open(f"{inside}/proc", _FOLDER)
+        try:
+            account.admit(Admitted(init_pid, proc_fd))
+        finally:
+            os.close(proc_fd)
+        Path(f"/proc/{init_pid}/oom_score_adj").write_text("1000")
+        with contextlib.suppress(PermissionError):  # root without CAP_SYS_NICE
+            os.setpriority(os.PRIO_PROCESS, init_pid, NICENESS)
+    except BaseException:
+        os.close(pidfd)
+        if box_fd >= 0:
+            os.close(box_fd)
+        raise
+    return pidfd, box_fd
+
+
+def _kill_unstarted(monitor: subprocess.Popen[bytes], init_pid: int | None) -> None:
+    """End a bwrap that did not get through its gate, its children first."""
+    children = {init_pid} if init_pid else _children_of(monitor.pid)
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    monitor.kill()
+    monitor.wait()
+    for pid in children:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def _children_of(parent: int) -> set[int]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (process / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found.add(int(process.name))
+    return found
+
+
+def _reason(exc: Exception, stderr_fd: int) -> str:
+    """What bwrap said, else what we saw."""
+    os.set_blocking(stderr_fd, False)
+    with contextlib.suppress(BlockingIOError):
+        said = os.read(stderr_fd, STATUS_BYTES).decode("utf-8", "replace").strip()
+        if said:
+            return said.splitlines()[-1].removeprefix("bwrap: ")
+    return str(exc) or type(exc).__name__

@@ -1,0 +1,62 @@
+"""The resource limits of a run, set by a program inside the sandbox that then becomes the runtime.
+
+Inside, because RLIMIT_NPROC set outside the namespace would be shared by all runs of a uid (trap 1),
+and because a root without CAP_SYS_RESOURCE may not set them for another uid from outside.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from executor.sandbox.limits import KIB, Limits
+from executor.sandbox.runtimes import Runtime
+
+# Tried in this order; the first two are part of nearly every system, the third of every Python.
+_PRLIMIT = ("/usr/bin/prlimit", "/bin/prlimit")
+_SHELL = "/bin/sh"
+_SHELL_SCRIPT = (
+    "ulimit -c 0 && ulimit -n {files} && ulimit -d {data_kib} && {{ ulimit -u {nproc} 2>/dev/null || "
+    'ulimit -p {nproc}; }} && exec "$@"; exit 126'
+)
+_PYTHON_SCRIPT = (
+    "import os,resource as r,sys\n"
+    "limits={{r.RLIMIT_CORE:0,r.RLIMIT_NOFILE:{files},r.RLIMIT_DATA:{data},r.RLIMIT_NPROC:{nproc}}}\n"
+    "for n,v in limits.items():\n"
+    " r.setrlimit(n,(v,v))\n"
+    "os.execv(sys.argv[1],sys.argv[1:])"
+)
+
+
+def prlimit_program() -> str | None:
+    """util-linux's `prlimit`; slim images come without it."""
+    return next((path for path in _PRLIMIT if Path(path).is_file()), None)
+
+
+def shell_program() -> str | None:
+    return _SHELL if Path(_SHELL).exists() else None
+
+
+def limited(
+    command: Sequence[str],
+    data_bytes: int,
+    limits: Limits,
+    *,
+    prlimit: str | None,
+    shell: str | None,
+    python: Runtime | None,
+) -> list[str]:
+    """`command` behind the first limiter that is given. `LookupError` when there is none."""
+    figures = {
+        "nproc": limits.processes,
+        "files": limits.descriptors,
+        "data": data_bytes,
+        "data_kib": data_bytes // KIB,
+    }
+    if prlimit:
+        options = [f"--{name}={figures[name]}:{figures[name]}" for name in ("nproc", "data")]
+        options += [f"--nofile={limits.descriptors}:{limits.descriptors}", "--core=0:0", "--msgqueue=0:0"]
+        return [prlimit, *options, "--", *command]
+    if shell:
+        return [shell, "-c", _SHELL_SCRIPT.format(**figures), "limits", *command]
+    if python:
+        return [python.path, "-I", "-S", "-c", _PYTHON_SCRIPT.format(**figures), *command]
+    raise LookupError("neither prlimit (util-linux) nor /bin/sh nor python3 is there to set resource limits")

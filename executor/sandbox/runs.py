@@ -1,0 +1,105 @@
+"""One run from start to end: in a sandbox, or bare."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from executor.sandbox.accounting import Account, Accountant
+from executor.sandbox.bare import Bare, NoAccount, launch_bare
+from executor.sandbox.errors import SandboxFailed
+from executor.sandbox.execute import Ending, execute, to_the_end
+from executor.sandbox.launch import Job, Kit, launch
+from executor.sandbox.launched import Launched
+from executor.sandbox.limits import LIMITS
+from executor.sandbox.outputs import Encoding, collect
+from executor.sandbox.runtimes import Identity
+from shared.jobs import OutputFile
+
+RunningT = TypeVar("RunningT", Launched, Bare)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a run is given besides its job: standard input, seconds of wall clock, how to answer."""
+
+    stdin: bytes
+    timeout_s: float
+    encoding: Encoding = "utf-8"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended, and what it left in /box/out."""
+
+    ending: Ending
+    files: list[OutputFile]
+    files_left_out: bool
+
+
+async def run_sandboxed(
+    kit: Kit, accountant: Accountant, pool: Executor, *, identity: Identity, job: Job, feed: Feed
+) -> Finished:
+    """Run `job` in a sandbox of its own. Raises `SandboxFailed` when that breaks, not the job."""
+    loop = asyncio.get_running_loop()
+    account = await loop.run_in_executor(pool, accountant.open)
+    try:
+        running = await _started(pool, lambda: launch(kit, job, identity, account))
+    except BaseException:
+        await to_the_end(_call(pool, account.close))
+        raise
+    finished = await _drive(running, account, accountant.interval_s, pool, feed)
+    if finished.ending.exit_code is None and finished.ending.killed is None:
+        said = finished.ending.stderr[-300:].decode("utf-8", "replace").strip() or "no message"
+        raise SandboxFailed(f"The sandbox broke before the code had ended ({said}).")
+    return finished
+
+
+async def run_bare(pool: Executor, job: Job, feed: Feed) -> Finished:
+    """Run `job` without a sandbox (`SANDBOX=off`)."""
+    running = await _started(pool, lambda: launch_bare(job.command, job.files, job.env))
+    return await _drive(running, NoAccount(), 1.0, pool, feed)
+
+
+async def _drive(
+    running: Launched | Bare, account: Account, interval_s: float, pool: Executor, feed: Feed
+) -> Finished:
+    try:
+        ending = await execute(
+            running,
+            account,
+            stdin=feed.stdin,
+            timeout_s=feed.timeout_s,
+            interval_s=interval_s,
+            pool=pool,
+        )
+        files, left_out = await _call(pool, lambda: collect(running.box_fd, feed.encoding, LIMITS))
+        return Finished(ending, files, left_out)
+    finally:
+        running.close()
+
+
+async def _started(pool: Executor, start: Callable[[], RunningT]) -> RunningT:
+    """The started process. If we are cancelled meanwhile, it is ended first."""
+    starting = asyncio.ensure_future(_call(pool, start))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            await _call(pool, lambda: _abandon(starting.result()))
+        raise
+
+
+def _abandon(running: Launched | Bare) -> None:
+    running.kill()
+    running.finish(NoAccount())
+    running.discard()
+
+
+T = TypeVar("T")
+
+
+async def _call(pool: Executor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)
