@@ -68,7 +68,7 @@ class CommonSettings(BaseModel):
 
 
 def read_environment(folder: Path | None = None) -> dict[str, str]:
-    """The environment laid over `.env.$ENV` laid over `.env`; empty values count as unset.
+    """The environment laid over `.env.$ENV` laid over `.env`; an empty value unsets.
 
     Files are looked for in `folder` (default: the working directory) and then in its parent, so
     that `cd quote && uvicorn main:app` finds the project's files.
@@ -84,7 +84,11 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
             if (place / name).is_file():
                 merged.update({k: v for k, v in dotenv_values(place / name).items() if v})
                 break
-    merged.update({k: v for k, v in os.environ.items() if v})
+    for name, value in os.environ.items():
+        if value:
+            merged[name] = value
+        else:
+            merged.pop(name, None)
     return merged
 
 

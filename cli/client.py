@@ -1,0 +1,137 @@
+"""The paying client: the x402 package's own httpx client behind a price display and a spending cap."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from cli.config import CliError, Config
+from shared.money import atomic_to_usd, usd_to_atomic
+from shared.networks import network_named
+
+REQUEST_TIMEOUT_S = 180.0
+PENDING_TRIES = 30
+
+
+@dataclass(frozen=True)
+class Paid:
+    """An answer and, when something was paid, its receipt (`transaction`, `network`, `payer`)."""
+
+    body: dict[str, Any]
+    receipt: dict[str, Any] | None
+
+
+async def paid_post(
+    config: Config,
+    path: str,
+    body: dict[str, Any],
+    show: Callable[[str], None],
+    cap_atomic: int | None = None,
+) -> Paid:
+    """POST `body`, pay the 402 if its price is within the cap, and return the result.
+
+    `show` is told the price before anything is signed. Raises `CliError` with one sentence for a
+    price over the cap, another network than `config.network`, and whatever the broker refuses.
+    """
+    from x402 import x402Client
+    from x402.http.clients import x402HttpxClient
+    from x402.http.clients.httpx import PaymentError
+
+    cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
+    payer = x402Client()
+    refusal: list[str] = []
+    _register(payer, config, cap, show, refusal)
+    try:
+        async with x402HttpxClient(payer, base_url=config.broker_url, timeout=REQUEST_TIMEOUT_S) as http:
+            response = await http.post(path, json=body)
+            return await _finish(http, response)
+    except PaymentError as exc:
+        raise CliError(refusal[0] if refusal else f"The payment could not be made: {exc}.") from None
+    except httpx.HTTPError as exc:
+        raise unreachable(config.broker_url, exc) from None
+
+
+def _register(payer: Any, config: Config, cap: int, show: Callable[[str], None], refusal: list[str]) -> None:
+    from eth_account import Account
+    from x402 import AbortResult
+    from x402.mechanisms.evm.exact.client import ExactEvmScheme
+
+    network = network_named(config.network)
+
+    def before(context: Any) -> AbortResult | None:
+        wanted = context.selected_requirements
+        price = int(wanted.get_amount())
+        if not network.matches(str(wanted.network)) or wanted.asset.lower() != network.asset.lower():
+            refusal.append(
+                f"The broker asks for a payment on {wanted.network}; you pay on {network.name} only."
+            )
+        elif price > cap:
+            refusal.append(
+                f"The price ${atomic_to_usd(price)} is over your cap of ${atomic_to_usd(cap)} "
+                "(raise it with --max-cost)."
+            )
+        if refusal:
+            return AbortResult(reason=refusal[0])
+        show(f"Price: ${atomic_to_usd(price)} in USDC on {network.name}, to {wanted.pay_to}")
+        return None
+
+    payer.register(network.caip2, ExactEvmScheme(Account.from_key(config.private_key)))
+    # The cap below is ours and exact; the package's own would refuse with less helpful words.
+    payer.set_spend_controls({"max_amount_per_payment": False})
+    payer.on_before_payment_creation(before)
+
+
+async def _finish(http: httpx.AsyncClient, response: httpx.Response) -> Paid:
+    if response.status_code == 202:
+        return await _wait(http, response.headers["Location"])
+    if response.status_code != 200:
+        raise CliError(_refusal(response))
+    return Paid(response.json(), _receipt(response))
+
+
+async def _wait(http: httpx.AsyncClient, location: str) -> Paid:
+    """The outcome is not known yet: ask for the job until it is. Nothing is paid again."""
+    for _ in range(PENDING_TRIES):
+        await asyncio.sleep(2)
+        job = (await http.get(location)).json()
+        if job["status"] == "completed":
+            payment = job["payment"]
+            body = {"jobId": job["id"], "status": "completed", "result": job["result"]}
+            return Paid(body, {"transaction": payment["transaction"], "network": payment["network"]})
+        if job["status"] in {"failed", "unpaid", "cancelled"}:
+            raise CliError(f"The job ended as {job['status']}: {job.get('error') or 'no reason given'}.")
+    raise CliError(f"The payment's outcome is still not known; do not pay again, look at {location} later.")
+
+
+def _refusal(response: httpx.Response) -> str:
+    try:
+        text = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        text = response.reason_phrase
+    return f"The broker answered {response.status_code}: {text}."
+
+
+def _receipt(response: httpx.Response) -> dict[str, Any] | None:
+    from x402.http.utils import decode_payment_response_header
+
+    header = response.headers.get("PAYMENT-RESPONSE") or response.headers.get("X-PAYMENT-RESPONSE")
+    return decode_payment_response_header(header).model_dump(exclude_none=True) if header else None
+
+
+def unreachable(url: str, error: Exception) -> CliError:
+    return CliError(
+        f"{url} does not answer ({type(error).__name__}): is the broker running? Try `galaksio up`."
+    )
+
+
+def fetch(url: str, method: str, path: str, **kwargs: Any) -> Any:
+    """One free request; returns the JSON. Raises `CliError` for no answer or a refusal."""
+    try:
+        response = httpx.request(method, url + path, timeout=15, **kwargs)
+    except httpx.HTTPError as exc:
+        raise unreachable(url, exc) from None
+    if response.status_code != 200:
+        raise CliError(_refusal(response))
+    return response.json()

@@ -1,0 +1,246 @@
+"""The `galaksio` command."""
+
+import asyncio
+import shlex
+import sys
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli import config as store
+from cli.config import CliError, Config
+
+app = typer.Typer(
+    name="galaksio",
+    help="A pay-per-call cloud: run code for USDC over HTTP 402, or host it yourself.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+SUFFIXES = {".py": "python", ".js": "javascript", ".mjs": "javascript", ".cjs": "javascript", ".sh": "bash"}
+
+
+@app.callback(invoke_without_command=True)
+def shell(context: typer.Context) -> None:
+    """With no command: an interactive shell that takes the same commands."""
+    if context.invoked_subcommand is not None:
+        return
+    out.print("Galaksio shell. Type a command (`run FILE`, `quote run`, `help`), or `exit`.")
+    while True:
+        try:
+            words = shlex.split(input("galaksio> "))
+        except (EOFError, KeyboardInterrupt):
+            out.print()
+            return
+        except ValueError as exc:
+            err.print(f"That line cannot be read: {exc}.")
+            continue
+        if not words:
+            continue
+        if words[0] in {"exit", "quit"}:
+            return
+        run_command(["--help"] if words == ["help"] else words)
+
+
+@app.command()
+def up() -> None:
+    """Start the three services and the local payment network; Ctrl-C stops them."""
+    from cli.up import up as start
+
+    asyncio.run(start(out))
+
+
+@app.command()
+def demo() -> None:
+    """Start everything, pay for a run in each language, print the receipts, stop again."""
+    from cli.demo import demo as show
+
+    asyncio.run(show(out))
+
+
+@app.command()
+def init(
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write .env.development: a generated host wallet and the devnet as facilitator."""
+    from cli.init import write_env
+
+    path, address = write_env(Path.cwd(), force=force)
+    out.print(f"Wrote {path}. Payments go to {address}; its key is in {store.home() / 'host_wallet.json'}.")
+
+
+@app.command()
+def login(
+    key: Annotated[str, typer.Option("-k", "--key", help="Private key (hex). Asked for when left out.")] = "",
+    url: Annotated[str, typer.Option("-u", "--url", "-b", help="The broker.")] = store.DEFAULT_URL,
+    network: Annotated[str, typer.Option(help="The only network payments are signed for.")] = "base-sepolia",
+    max_cost: Annotated[str, typer.Option(help="Cap of one payment in USD.")] = str(store.DEFAULT_CAP_USD),
+) -> None:
+    """Remember a wallet and a broker. The key stays on this machine, in a file only you can read."""
+    from shared.networks import network_named
+    from shared.settings import NETWORK_ALIASES
+
+    private_key, address = store.account_of(key or typer.prompt("Private key", hide_input=True))
+    name = NETWORK_ALIASES.get(network, network)
+    network_named(name)
+    store.save(
+        Config(
+            private_key=private_key,
+            address=address,
+            broker_url=url.rstrip("/"),
+            network=name,
+            max_cost_usd=dollars(max_cost),
+        )
+    )
+    out.print(f"Logged in as {address}, paying at most ${max_cost} a call on {name} at {url}.")
+
+
+@app.command()
+def logout() -> None:
+    """Forget the wallet."""
+    out.print("Logged out." if store.forget() else "You were not logged in.")
+
+
+@app.command("config")
+def show_config() -> None:
+    """Show what is remembered, without the key."""
+    config = store.load()
+    for name, value in config.model_dump(exclude={"private_key"}).items():
+        out.print(f"{name}: {value}", highlight=False)
+    out.print(f"file: {store.config_path()}", highlight=False)
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The code, or - for standard input.")],
+    language: Annotated[str, typer.Option("-l", "--language", help="Known from the file's ending.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds of wall clock, at most 60.")] = 60.0,
+    max_cost: Annotated[str, typer.Option(help="Cap of this payment in USD.")] = "",
+    arg: Annotated[list[str] | None, typer.Option("--arg", help="An argument; may be repeated.")] = None,
+) -> None:
+    """Pay for one run. Its output and exit code become this command's own."""
+    from cli.client import paid_post
+    from shared.money import usd_to_atomic
+
+    config = store.load()
+    code = read_code(file)
+    spoken = language or SUFFIXES.get(file.suffix)
+    if spoken is None:
+        raise CliError(
+            f"The language of {file} is not clear from its name: add -l python, javascript or bash."
+        )
+    body: dict[str, Any] = {"code": code, "language": spoken, "timeout": timeout, "args": arg or []}
+    cap = usd_to_atomic(dollars(max_cost)) if max_cost else None
+    paid = asyncio.run(
+        paid_post(config, "/run", body, lambda line: err.print(line, highlight=False), cap_atomic=cap)
+    )
+    result = paid.body["result"]
+    sys.stdout.write(result["stdout"])
+    sys.stderr.write(result["stderr"])
+    sys.stdout.flush()
+    if paid.receipt:
+        err.print(
+            f"Paid. Job {paid.body['jobId']}, transaction {paid.receipt['transaction']}", highlight=False
+        )
+    if result["timedOut"]:
+        err.print(f"The run was stopped after {timeout:g} s.")
+    raise typer.Exit(result["exitCode"] if result["exitCode"] is not None else 1)
+
+
+@app.command()
+def quote(
+    operation: Annotated[str, typer.Argument(help="run, store or cache")],
+    file: Annotated[Path | None, typer.Argument(help="Take size and language from this file.")] = None,
+    *,
+    size: Annotated[int, typer.Option(help="Bytes, when no file is given.")] = 1024,
+    language: Annotated[str, typer.Option("-l", "--language")] = "",
+    permanent: Annotated[bool, typer.Option("--permanent", help="For store: kept for good.")] = False,
+    url: Annotated[str, typer.Option("-u", "--url", "-q", help="The broker; default: as logged in.")] = "",
+) -> None:
+    """Compare prices. Nothing is paid."""
+    from cli.client import fetch
+
+    if operation not in {"run", "store", "cache"}:
+        raise CliError("What to price must be run, store or cache.")
+    if file is not None and not file.is_file():
+        raise CliError(f"There is no file {file}.")
+    length = file.stat().st_size if file else size
+    spoken = language or (SUFFIXES.get(file.suffix, "") if file else "")
+    asks: dict[str, dict[str, Any]] = {
+        "run": {"codeSize": length, **({"language": spoken} if spoken else {})},
+        "store": {"fileSize": length, "permanent": permanent},
+        "cache": {},
+    }
+    found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=asks[operation])
+    print_comparison(found)
+
+
+def print_comparison(found: dict[str, Any]) -> None:
+    """The prices as a table, cheapest first, with what speaks against each."""
+    table = Table("provider", "price (USD)", "can be bought", "note")
+    for row in found["quotes"]:
+        table.add_row(
+            row["provider"],
+            row["price_usd"],
+            "yes" if row["executable"] else "no",
+            str(row["metadata"].get("unavailable", "")),
+        )
+    for row in found["declined"]:
+        table.add_row(row["provider"], "-", "no", row["reason"])
+    out.print(table)
+    out.print("The broker's fee is added to what you pay; `POST /run` without payment names the full price.")
+
+
+def read_code(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
+        raise CliError(f"{file} cannot be read: {reason}.") from None
+
+
+def broker_url(given: str) -> str:
+    """The broker: as given, as logged in, or the default on this machine."""
+    if given:
+        return given.rstrip("/")
+    return store.load().broker_url if store.config_path().exists() else store.DEFAULT_URL
+
+
+def dollars(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        raise CliError(f"{text!r} is not an amount of dollars: write it like 0.10.")
+    return value
+
+
+def run_command(arguments: list[str] | None = None) -> int:
+    """Run one command line; every foreseeable failure is one sentence on stderr and status 1."""
+    from shared.errors import StartupError
+
+    try:
+        # Outside of its standalone mode, click returns the status of an Exit.
+        status = app(arguments, standalone_mode=False, prog_name="galaksio")
+    except (CliError, StartupError) as exc:
+        err.print(f"galaksio: {exc}", style="red", highlight=False, markup=False)
+        return 1
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except Exception as exc:
+        if not hasattr(exc, "format_message"):
+            raise
+        err.print(f"galaksio: {exc.format_message()}", style="red", highlight=False, markup=False)
+        return 2
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    sys.exit(run_command())
