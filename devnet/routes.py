@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from x402.schemas import SettleResponse, SupportedResponse, VerifyResponse
 
-from devnet import rpc, token
+from devnet import dollar, rpc
 from devnet.facilitator import Facilitator
 from devnet.worker import ChainWorker
 from shared import __version__
@@ -103,10 +103,10 @@ def _token_routes(devnet: Devnet) -> APIRouter:
         """`{address}` → 100 test dollars, as often as asked. Amounts are atomic units as strings."""
         body = await _json(request)
         address = _address(body.get("address") if isinstance(body, dict) else None)
-        mined, balance = await worker.run(token.pay_out, address)
+        mined, balance = await worker.run(dollar.pay_out, address)
         return {
             "address": address,
-            "amount": str(token.FAUCET_ATOMIC),
+            "amount": str(dollar.FAUCET_ATOMIC),
             "balance": str(balance),
             "transaction": mined.hash,
             "devnet": True,
@@ -116,7 +116,7 @@ def _token_routes(devnet: Devnet) -> APIRouter:
     async def balance(address: str) -> dict[str, str]:
         """`{address, balance}`: test dollars in atomic units, as a string."""
         checked = _address(address)
-        return {"address": checked, "balance": str(await worker.run(token.balance_atomic, checked))}
+        return {"address": checked, "balance": str(await worker.run(dollar.balance_atomic, checked))}
 
     @router.get("/authorization/{authorizer}/{nonce}")
     async def authorization(authorizer: str, nonce: str) -> dict[str, bool]:
@@ -124,7 +124,7 @@ def _token_routes(devnet: Devnet) -> APIRouter:
         if not _NONCE.fullmatch(nonce):
             raise BadRequest("a nonce is 0x and 64 hex digits", code="invalid_nonce")
         checked = _address(authorizer)
-        return {"used": await worker.run(token.authorization_used, checked, bytes.fromhex(nonce[2:]))}
+        return {"used": await worker.run(dollar.authorization_used, checked, bytes.fromhex(nonce[2:]))}
 
     return router
 
@@ -165,8 +165,11 @@ async def _json(request: Request) -> Any:
 
 def _address(value: Any) -> str:
     """The EIP-55 spelling. A mixed-case address with a wrong checksum is a typing mistake: refused."""
-    if not isinstance(value, str) or not _ADDRESS.fullmatch(value) or not is_address(value):
-        raise BadRequest("an address is 0x and 40 hex digits, with a right checksum", code="invalid_address")
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value):
+        raise BadRequest("an address is 0x and 40 hex digits", code="invalid_address")
+    checked, digits = str(to_checksum_address(value)), value[2:]
+    if value != checked and digits not in (digits.lower(), digits.upper()):
+        raise BadRequest("the address has a wrong checksum (EIP-55)", code="invalid_address")
     if int(value, 16) == 0:
         raise BadRequest("the zero address owns nothing", code="invalid_address")
-    return str(to_checksum_address(value))
+    return checked

@@ -90,7 +90,6 @@ def _send_raw(chain: DevnetChain, raw: Any) -> str:
     encoded = _bytes(raw, "transaction")
     try:
         transaction = chain.decode_transaction(encoded)
-        transaction.validate()
         transaction.check_signature_validity()
         sender = transaction.sender
     except Exception as exc:  # rlp, py-evm and eth-keys have no common error

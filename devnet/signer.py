@@ -8,7 +8,7 @@ from x402.mechanisms.evm.data_suffix import append_data_suffix
 from x402.mechanisms.evm.types import TransactionReceipt, TypedDataDomain, TypedDataField
 from x402.mechanisms.evm.verify import verify_typed_data_strict
 
-from devnet import token
+from devnet import dollar
 from devnet.abi import decode_result, encode_contract_call
 from devnet.chain import DevnetChain
 from devnet.evm import Call
@@ -101,7 +101,7 @@ class ChainSigner:
 
     def get_balance(self, address: str, token_address: str) -> int:
         if to_canonical_address(token_address) == to_canonical_address(self._chain.network.asset):
-            return token.balance_atomic(self._chain, address)
+            return dollar.balance_atomic(self._chain, address)
         return int(self._chain.state().get_balance(to_canonical_address(address)))
 
     def get_code(self, address: str) -> bytes:
