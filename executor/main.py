@@ -1,0 +1,80 @@
+"""The executor service. `uvicorn executor.main:app --port 8082`, or `python -m executor`."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from executor.jobs import Jobs
+from executor.once import Once
+from executor.providers.base import Provider, find_providers
+from executor.results import Bounds, Results, open_database
+from executor.routes import router
+from executor.settings import ExecutorSettings
+from shared.clock import Clock, system_clock
+from shared.health import Check, health_router
+from shared.http import new_app
+from shared.serve import lazy_app
+from shared.settings import private_folder
+
+SERVICE = "galaksio-executor"
+
+
+def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastAPI:
+    """Build the service. Nothing is opened before its lifespan starts, but the data folder is made.
+
+    Raises `StartupError` when the folder or DATABASE_URL cannot be used.
+    """
+    registry = find_providers(settings)
+    database = open_database(settings.database_url, private_folder(settings.galaksio_home))
+    bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
+    results = Results(database, uuid.uuid4().hex, clock, bounds)
+    once = Once(results)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for provider in registry.providers.values():
+                stack.push_async_callback(provider.close)
+                await provider.open()
+            # Closed first: running work is stopped before its provider goes.
+            stack.push_async_callback(once.close)
+            await once.open()
+            app.state.jobs = Jobs(registry, once)
+            yield
+
+    async def store() -> Check:
+        await results.ping()
+        return Check("healthy")
+
+    app = new_app(
+        SERVICE,
+        "Runs the work that was paid for. Internal: the broker is the door.",
+        lifespan,
+        cors_origins=settings.cors_origins,
+        internal=True,
+        token=settings.internal_token,
+    )
+    checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
+    dependencies = {"results": database.engine.url.get_backend_name(), "sandbox": settings.sandbox}
+    app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
+    app.include_router(router)
+    return app
+
+
+def _check(provider: Provider) -> Any:
+    async def check() -> Check:
+        status = provider.status()
+        if status.status == "available":
+            return Check("healthy", status.reason)
+        return Check("disabled" if status.status == "disabled" else "unhealthy", status.reason)
+
+    return check
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return lazy_app(SERVICE, ExecutorSettings, create_app)
+    raise AttributeError(name)

@@ -1,0 +1,1 @@
+"""Who does the work. A provider is a module `executor/providers/<kind>/<name>.py`; no list names it."""

@@ -1,0 +1,109 @@
+"""What a provider and a kind of work have to offer, and how they are found by their place."""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+import executor.providers
+from executor.settings import ExecutorSettings
+from shared.jobs import Wire
+
+
+class LanguageInfo(Wire):
+    name: str
+    version: str
+
+
+class ProviderStatus(Wire):
+    """One row of `GET /providers`. `reason` is empty when there is nothing to say."""
+
+    name: str
+    kind: str
+    status: Literal["available", "disabled", "unavailable"]
+    reason: str = ""
+    sellable: bool = True
+    languages: list[LanguageInfo] | None = None
+    isolation: str | None = None
+    slots: int | None = None
+    slots_free: int | None = None
+    waiting: int | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job to do. `request` is what the kind's `parse` made of the body."""
+
+    job_id: str
+    kind: str
+    provider: str
+    request: BaseModel
+
+
+class Provider(Protocol):
+    """Does one kind of work. `open` and `close` frame the life of the service."""
+
+    name: str
+    kind: str
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def status(self) -> ProviderStatus: ...
+
+    async def execute(self, task: Task) -> BaseModel:
+        """The result. Raises `GalaksioError` for a failure of ours."""
+
+
+class Kind(Protocol):
+    """A package `executor/providers/<kind>/__init__.py`: the task types it serves and their payload."""
+
+    TASK_TYPES: frozenset[str]
+    DEFAULT_PROVIDER: str
+
+    def parse(self, body: dict[str, Any]) -> BaseModel: ...
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All kinds by name, all providers by kind and name."""
+
+    kinds: Mapping[str, Kind]
+    providers: Mapping[tuple[str, str], Provider]
+
+    def kind_of(self, task_type: str) -> str | None:
+        return next((name for name, kind in self.kinds.items() if task_type in kind.TASK_TYPES), None)
+
+    def task_types(self) -> list[str]:
+        return sorted(name for kind in self.kinds.values() for name in kind.TASK_TYPES)
+
+    def names(self, kind: str) -> list[str]:
+        return sorted(name for of, name in self.providers if of == kind)
+
+
+def find_providers(settings: ExecutorSettings) -> Registry:
+    """Import every kind and provider there is. A provider module offers `provider(settings)`."""
+    kinds: dict[str, Any] = {}
+    found: dict[tuple[str, str], Provider] = {}
+    for kind in _children(executor.providers):
+        if not hasattr(kind, "__path__"):
+            continue
+        kinds[_last_name(kind)] = kind
+        for module in _children(kind):
+            provider: Provider = module.provider(settings)
+            found[provider.kind, provider.name] = provider
+    return Registry(kinds, found)
+
+
+def _children(package: ModuleType) -> list[ModuleType]:
+    names = [info.name for info in pkgutil.iter_modules(package.__path__) if info.name != "base"]
+    return [importlib.import_module(f"{package.__name__}.{name}") for name in sorted(names)]
+
+
+def _last_name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]

@@ -1,0 +1,176 @@
+"""Kept results: one row for each job id, claimed before the work starts.
+
+The row is the claim: whoever inserts it does the work. While the work goes on its lease is extended;
+a row whose lease has run out belongs to an executor that died. Rules:
+
+- a result is kept for `ttl_s`, and the oldest go first beyond `max_rows` or `max_bytes`;
+- a failure of ours keeps nothing: the claim is given back and the same job id may run again;
+- a dead executor's claim is reported once as `executor_lost`, then it is gone as well.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Float, Integer, String, Text, delete, func, select, text, update
+from sqlalchemy.exc import ArgumentError, IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.database import Database, database_url
+from shared.errors import StartupError
+
+
+class Base(DeclarativeBase):
+    """The executor's tables."""
+
+
+class JobRow(Base):
+    """A claimed or finished job. Times are Unix seconds; `result` is JSON once it is finished."""
+
+    __tablename__ = "executor_jobs"
+
+    job_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    owner: Mapped[str] = mapped_column(String(32))
+    lease_until: Mapped[float] = mapped_column(Float)
+    created_at: Mapped[float] = mapped_column(Float)
+    finished_at: Mapped[float | None] = mapped_column(Float, index=True)
+    size_bytes: Mapped[int] = mapped_column(Integer, default=0)
+    result: Mapped[str | None] = mapped_column(Text)
+
+
+class Claim(Enum):
+    """What came of an attempt to claim a job id."""
+
+    WON = "won"
+    RUNNING = "running"
+    LOST = "lost"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much is kept, and how long a claim holds without a sign of life."""
+
+    ttl_s: float = 86_400
+    max_rows: int = 10_000
+    max_bytes: int = 2**30
+    lease_s: float = 15.0
+
+
+class Results:
+    """The table. All methods may raise `sqlalchemy.exc.SQLAlchemyError`."""
+
+    def __init__(self, database: Database, owner: str, clock: Callable[[], float], bounds: Bounds) -> None:
+        self._database = database
+        self._owner = owner
+        self._clock = clock
+        self.bounds = bounds
+
+    async def open(self) -> None:
+        async with self._database.write() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        file = self._database.engine.url.database
+        if self._database.is_sqlite and file and file != ":memory:":
+            await asyncio.to_thread(Path(file).chmod, 0o600)  # it holds the customers' output
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ping(self) -> None:
+        async with self._database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def claim(self, job_id: str, fingerprint: str) -> Claim | str:
+        """Claim `job_id`, or say who has it. A `str` is the kept result (JSON).
+
+        A lost claim is removed by the call that learns of it.
+        """
+        now = self._clock()
+        row = {
+            "job_id": job_id,
+            "fingerprint": fingerprint,
+            "owner": self._owner,
+            "lease_until": now + self.bounds.lease_s,
+            "created_at": now,
+            "size_bytes": 0,
+        }
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(JobRow.__table__.insert().values(row))  # type: ignore[attr-defined]
+            return Claim.WON
+        except IntegrityError:
+            return await self._look(job_id, fingerprint, now)
+
+    async def _look(self, job_id: str, fingerprint: str, now: float) -> Claim | str:
+        async with self._database.write() as connection:
+            found = (
+                await connection.execute(select(JobRow.__table__).where(JobRow.job_id == job_id))
+            ).first()
+            if found is None:
+                return Claim.RUNNING  # given back just now: ask again
+            if found.finished_at is not None and found.finished_at <= now - self.bounds.ttl_s:
+                await connection.execute(delete(JobRow).where(JobRow.job_id == job_id, _same(found)))
+                return Claim.RUNNING
+            if found.fingerprint != fingerprint:
+                return Claim.CONFLICT
+            if found.result is not None:
+                return str(found.result)
+            if found.lease_until > now:
+                return Claim.RUNNING
+            gone = await connection.execute(delete(JobRow).where(JobRow.job_id == job_id, _same(found)))
+            return Claim.LOST if gone.rowcount else Claim.RUNNING
+
+    async def keep(self, job_id: str, result: str) -> None:
+        """Finish a claim of ours with its result (JSON)."""
+        values = {"result": result, "finished_at": self._clock(), "size_bytes": len(result)}
+        async with self._database.write() as connection:
+            await connection.execute(update(JobRow).where(*self._mine(job_id)).values(values))
+
+    async def release(self, job_id: str) -> None:
+        """Give a claim of ours back: nothing is kept."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(JobRow).where(*self._mine(job_id)))
+
+    async def extend(self) -> None:
+        """A sign of life for all our claims."""
+        until = self._clock() + self.bounds.lease_s
+        unfinished = (JobRow.owner == self._owner, JobRow.finished_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(update(JobRow).where(*unfinished).values(lease_until=until))
+
+    async def sweep(self) -> int:
+        """Remove what is expired or too much, oldest first. Returns how many rows went."""
+        total = func.sum(JobRow.size_bytes).over(order_by=(JobRow.finished_at.desc(), JobRow.job_id))
+        rank = func.row_number().over(order_by=(JobRow.finished_at.desc(), JobRow.job_id))
+        ranked = (
+            select(JobRow.job_id, JobRow.finished_at, total.label("total"), rank.label("rank"))
+            .where(JobRow.finished_at.is_not(None))
+            .subquery()
+        )
+        surplus = select(ranked.c.job_id).where(
+            (ranked.c.finished_at <= self._clock() - self.bounds.ttl_s)
+            | (ranked.c.total > self.bounds.max_bytes)
+            | (ranked.c.rank > self.bounds.max_rows)
+        )
+        async with self._database.write() as connection:
+            return (await connection.execute(delete(JobRow).where(JobRow.job_id.in_(surplus)))).rowcount
+
+    def _mine(self, job_id: str) -> tuple[Any, ...]:
+        return (JobRow.job_id == job_id, JobRow.owner == self._owner, JobRow.finished_at.is_(None))
+
+
+def _same(found: Any) -> Any:
+    """The row as it was read, so that two readers do not both act on it."""
+    return (JobRow.owner == found.owner) & (JobRow.lease_until == found.lease_until)
+
+
+def open_database(url: str | None, folder: Path) -> Database:
+    """The database of `url`, else `executor.sqlite` in `folder`. Raises `StartupError` for an odd URL."""
+    try:
+        return Database(database_url(url, folder / "executor.sqlite"))
+    except (ArgumentError, ModuleNotFoundError) as exc:
+        raise StartupError(f"DATABASE_URL cannot be used: {exc}.") from None

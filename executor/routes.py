@@ -1,0 +1,61 @@
+"""HTTP of the executor: parse, call one thing, answer."""
+
+from typing import Any
+
+from fastapi import APIRouter, Body, Request
+from fastapi.responses import JSONResponse
+
+from executor.jobs import Jobs
+from executor.providers.base import ProviderStatus
+from executor.tasks import job_id_of
+from shared import __version__
+from shared.errors import GalaksioError
+from shared.jobs import Wire
+
+router = APIRouter(tags=["executor"])
+
+
+class Providers(Wire):
+    providers: list[ProviderStatus]
+
+
+def _jobs(request: Request) -> Jobs:
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+async def _answer(request: Request, body: Any, *, direct: bool) -> JSONResponse:
+    try:
+        return JSONResponse(await _jobs(request).do(body, direct=direct))
+    except GalaksioError as error:
+        error.extra = {"jobId": job_id_of(body), "status": "failed", **error.extra}
+        raise
+
+
+@router.post("/execute")
+async def execute(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
+    """Do a task `{jobId, taskType, provider, …}` once; the same jobId again returns the kept result."""
+    return await _answer(request, body, direct=False)
+
+
+@router.post("/run")
+async def run(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
+    """Run a snippet `{code, language, …}` directly."""
+    return await _answer(request, body, direct=True)
+
+
+@router.get("/providers")
+async def providers(request: Request) -> Providers:
+    """What is configured here, and whether it works."""
+    return Providers(providers=_jobs(request).statuses())
+
+
+@router.get("/")
+async def card(request: Request) -> dict[str, Any]:
+    """What this service is."""
+    return {
+        "service": "galaksio-executor",
+        "version": __version__,
+        "taskTypes": _jobs(request).registry.task_types(),
+        "links": {"docs": "/docs", "health": "/health", "providers": "/providers"},
+    }

@@ -1,0 +1,48 @@
+"""Settings of the executor."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from executor.sandbox.accounting.choose import Choice
+from executor.sandbox.engine import UID_BASE, Options
+from shared.settings import CommonSettings, names
+
+
+class ExecutorSettings(CommonSettings):
+    """Seconds and bytes, as named. `executor_slots` 0 means one for each core."""
+
+    host: str = Field("127.0.0.1", validation_alias=names("EXECUTOR_HOST"))
+    port: int = Field(8082, ge=1, le=65535, validation_alias=names("EXECUTOR_PORT", "PORT"))
+    database_url: str | None = Field(None, validation_alias=names("DATABASE_URL"))
+
+    sandbox: Literal["on", "off"] = Field("on", validation_alias=names("SANDBOX"))
+    accounting: Choice = Field("auto", validation_alias=names("EXECUTOR_ACCOUNTING"))
+    bwrap: Path | None = Field(None, validation_alias=names("EXECUTOR_BWRAP"))
+    uid_base: int = Field(UID_BASE, ge=1, le=2**31, validation_alias=names("EXECUTOR_UID_BASE"))
+    slots: int = Field(0, ge=0, le=256, validation_alias=names("EXECUTOR_SLOTS"))
+    queue: int = Field(16, ge=0, le=10_000, validation_alias=names("EXECUTOR_QUEUE"))
+    max_wait_s: float = Field(10.0, gt=0, le=300, validation_alias=names("EXECUTOR_MAX_WAIT_S"))
+
+    python: Path | None = Field(None, validation_alias=names("EXECUTOR_PYTHON"))
+    node: Path | None = Field(None, validation_alias=names("EXECUTOR_NODE"))
+    bash: Path | None = Field(None, validation_alias=names("EXECUTOR_BASH"))
+
+    result_ttl_s: int = Field(86_400, ge=1, validation_alias=names("EXECUTOR_RESULT_TTL_S"))
+    results_max: int = Field(10_000, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX"))
+    results_max_bytes: int = Field(2**30, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX_BYTES"))
+    lease_s: float = Field(15.0, gt=0, le=600, validation_alias=names("EXECUTOR_LEASE_S"))
+
+    @property
+    def sandbox_options(self) -> Options:
+        return Options(
+            off=self.sandbox == "off",
+            bwrap=self.bwrap,
+            accounting=self.accounting,
+            slots=self.slots,
+            queue=self.queue,
+            max_wait_s=self.max_wait_s,
+            uid_base=self.uid_base,
+            runtimes={"python": self.python, "javascript": self.node, "bash": self.bash},
+        )

@@ -1,0 +1,65 @@
+"""Reading a task: the payload of the seed systems and the plain run, into one `Task`."""
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from executor.providers.base import Registry, Task
+from shared.errors import BadRequest
+
+INVALID = "Invalid task: jobId, taskType, and provider are required"
+JOB_ID_CHARACTERS = 128
+_CODE_FIELDS = ("code", "snippet", "fileInline")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A task, and whether its result is to be kept under the job id that the caller chose."""
+
+    task: Task
+    keep: bool
+
+    @property
+    def fingerprint(self) -> str:
+        """What makes two tasks the same: all that they ask for, after defaults and aliases."""
+        asked = [self.task.kind, self.task.provider, self.task.request.model_dump(mode="json")]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def parse_task(body: Any, registry: Registry, *, direct: bool = False) -> Ask:
+    """Read a body of `POST /execute`, or of `POST /run` when `direct`.
+
+    A body without `taskType` that carries code is a run. Raises `BadRequest` for all that is wrong.
+    """
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_body")
+    if isinstance(body.get("payload"), dict):
+        body = {**{key: value for key, value in body.items() if key != "payload"}, **body["payload"]}
+    job_id, task_type, provider = (body.get(name) for name in ("jobId", "taskType", "provider"))
+    plain = direct or (not task_type and any(body.get(name) for name in _CODE_FIELDS))
+    if plain:
+        task_type = task_type or "run"
+    elif not (job_id and task_type and provider):
+        raise BadRequest(INVALID, code="invalid_task")
+    if job_id is not None and not (isinstance(job_id, str) and 0 < len(job_id) <= JOB_ID_CHARACTERS):
+        raise BadRequest(
+            f"jobId must be a text of 1 to {JOB_ID_CHARACTERS} characters", code="invalid_job_id"
+        )
+    kind = registry.kind_of(task_type) if isinstance(task_type, str) else None
+    if kind is None:
+        known = ", ".join(registry.task_types())
+        raise BadRequest(f"Unknown taskType; known are {known}.", code="unknown_task_type")
+    provider = provider or registry.kinds[kind].DEFAULT_PROVIDER
+    if (kind, provider) not in registry.providers:
+        known = ", ".join(registry.names(kind))
+        raise BadRequest(f"Unknown provider for {kind}; known are {known}.", code="unknown_provider")
+    request = registry.kinds[kind].parse({**body, "taskType": task_type})
+    return Ask(Task(job_id or uuid.uuid4().hex, kind, str(provider), request), keep=job_id is not None)
+
+
+def job_id_of(body: Any) -> str:
+    """The job id to name in an error: the caller's, or `unknown`."""
+    value = body.get("jobId") if isinstance(body, dict) else None
+    return value[:JOB_ID_CHARACTERS] if isinstance(value, str) and value else "unknown"
