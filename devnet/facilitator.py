@@ -1,5 +1,6 @@
 """The x402 facilitator: strict parsing, then the package's own schemes on the chain's thread."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ def _uint256(text: str) -> str:
 
 Uint256 = Annotated[str, Field(pattern=r"^(0|[1-9][0-9]{0,77})$"), AfterValidator(_uint256)]
 Address = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 class _Authorization(BaseModel):
@@ -75,6 +77,16 @@ class PaymentRequest:
     payload: PaymentPayload | PaymentPayloadV1
     requirements: PaymentRequirements | PaymentRequirementsV1
     refusal: str | None = None
+
+    @property
+    def payer(self) -> str | None:
+        """The address that the payload names as `from`; clients of x402 0.2 need it in a refusal too."""
+        for key in ("authorization", "permit2Authorization"):
+            inner = self.payload.payload.get(key)
+            address = inner.get("from") if isinstance(inner, dict) else None
+            if isinstance(address, str) and _ADDRESS.fullmatch(address):
+                return address
+        return None
 
 
 class Facilitator:
@@ -117,7 +129,7 @@ class Facilitator:
     def verify(self, _: DevnetChain, request: PaymentRequest) -> VerifyResponse:
         """Whether a settlement would work now. Changes nothing."""
         if request.refusal:
-            return VerifyResponse(is_valid=False, invalid_reason=request.refusal)
+            return VerifyResponse(is_valid=False, invalid_reason=request.refusal, payer=request.payer)
         return self._package.verify(request.payload, request.requirements)
 
     def settle(self, _: DevnetChain, request: PaymentRequest) -> SettleResponse:
@@ -128,6 +140,7 @@ class Facilitator:
                 error_reason=request.refusal,
                 transaction="",
                 network=request.payload.get_network(),
+                payer=request.payer,
             )
         else:
             settled = self._package.settle(request.payload, request.requirements)

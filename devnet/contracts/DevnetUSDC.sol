@@ -25,6 +25,8 @@ contract DevnetUSDC {
     bytes32 private constant DOMAIN_TYPEHASH = keccak256(
         "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
     );
+    bytes32 private constant NAME_HASH = keccak256("USDC");
+    bytes32 private constant VERSION_HASH = keccak256("2");
     /// secp256k1n / 2 (EIP-2): a signature with a higher s is the malleable twin of another one.
     uint256 private constant MAX_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
 
@@ -39,11 +41,7 @@ contract DevnetUSDC {
     event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 
     function DOMAIN_SEPARATOR() public view returns (bytes32) {
-        return keccak256(
-            abi.encode(
-                DOMAIN_TYPEHASH, keccak256(bytes(name)), keccak256(bytes(version)), block.chainid, address(this)
-            )
-        );
+        return keccak256(abi.encode(DOMAIN_TYPEHASH, NAME_HASH, VERSION_HASH, block.chainid, address(this)));
     }
 
     function transfer(address to, uint256 value) external returns (bool) {
@@ -87,7 +85,9 @@ contract DevnetUSDC {
         bytes32 r,
         bytes32 s
     ) external {
-        transferWithAuthorization(from, to, value, validAfter, validBefore, nonce, abi.encodePacked(r, s, v));
+        _useAuthorization(from, validAfter, validBefore, nonce);
+        _requireSignature(from, _transferDigest(from, to, value, validAfter, validBefore, nonce), v, r, s);
+        _transfer(from, to, value);
     }
 
     function transferWithAuthorization(
@@ -98,11 +98,9 @@ contract DevnetUSDC {
         uint256 validBefore,
         bytes32 nonce,
         bytes memory signature
-    ) public {
-        bytes32 structHash = keccak256(
-            abi.encode(TRANSFER_WITH_AUTHORIZATION_TYPEHASH, from, to, value, validAfter, validBefore, nonce)
-        );
-        _useAuthorization(from, validAfter, validBefore, nonce, structHash, signature);
+    ) external {
+        _useAuthorization(from, validAfter, validBefore, nonce);
+        _requireSignature(from, _transferDigest(from, to, value, validAfter, validBefore, nonce), signature);
         _transfer(from, to, value);
     }
 
@@ -117,7 +115,10 @@ contract DevnetUSDC {
         bytes32 r,
         bytes32 s
     ) external {
-        receiveWithAuthorization(from, to, value, validAfter, validBefore, nonce, abi.encodePacked(r, s, v));
+        require(to == msg.sender, "FiatTokenV2: caller must be the payee");
+        _useAuthorization(from, validAfter, validBefore, nonce);
+        _requireSignature(from, _receiveDigest(from, to, value, validAfter, validBefore, nonce), v, r, s);
+        _transfer(from, to, value);
     }
 
     function receiveWithAuthorization(
@@ -128,51 +129,88 @@ contract DevnetUSDC {
         uint256 validBefore,
         bytes32 nonce,
         bytes memory signature
-    ) public {
+    ) external {
         require(to == msg.sender, "FiatTokenV2: caller must be the payee");
-        bytes32 structHash = keccak256(
-            abi.encode(RECEIVE_WITH_AUTHORIZATION_TYPEHASH, from, to, value, validAfter, validBefore, nonce)
-        );
-        _useAuthorization(from, validAfter, validBefore, nonce, structHash, signature);
+        _useAuthorization(from, validAfter, validBefore, nonce);
+        _requireSignature(from, _receiveDigest(from, to, value, validAfter, validBefore, nonce), signature);
         _transfer(from, to, value);
     }
 
     function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external {
-        cancelAuthorization(authorizer, nonce, abi.encodePacked(r, s, v));
+        _cancel(authorizer, nonce);
+        _requireSignature(authorizer, _cancelDigest(authorizer, nonce), v, r, s);
     }
 
-    function cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature) public {
-        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
-        _requireSignature(authorizer, keccak256(abi.encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce)), signature);
-        authorizationState[authorizer][nonce] = true;
-        emit AuthorizationCanceled(authorizer, nonce);
+    function cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature) external {
+        _cancel(authorizer, nonce);
+        _requireSignature(authorizer, _cancelDigest(authorizer, nonce), signature);
     }
 
-    function _useAuthorization(
-        address from,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes32 structHash,
-        bytes memory signature
-    ) private {
+    /// Marks before the signature is checked: a revert undoes it, and a payer with code finds it used.
+    function _useAuthorization(address from, uint256 validAfter, uint256 validBefore, bytes32 nonce) private {
         require(block.timestamp > validAfter, "FiatTokenV2: authorization is not yet valid");
         require(block.timestamp < validBefore, "FiatTokenV2: authorization is expired");
         require(!authorizationState[from][nonce], "FiatTokenV2: authorization is used or canceled");
-        _requireSignature(from, structHash, signature);
         authorizationState[from][nonce] = true;
         emit AuthorizationUsed(from, nonce);
     }
 
-    function _requireSignature(address signer, bytes32 structHash, bytes memory signature) private view {
-        bytes32 digest = keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), structHash));
+    function _cancel(address authorizer, bytes32 nonce) private {
+        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
+        authorizationState[authorizer][nonce] = true;
+        emit AuthorizationCanceled(authorizer, nonce);
+    }
+
+    function _transferDigest(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce
+    ) private view returns (bytes32) {
+        return _digest(
+            keccak256(
+                abi.encode(TRANSFER_WITH_AUTHORIZATION_TYPEHASH, from, to, value, validAfter, validBefore, nonce)
+            )
+        );
+    }
+
+    function _receiveDigest(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce
+    ) private view returns (bytes32) {
+        return _digest(
+            keccak256(
+                abi.encode(RECEIVE_WITH_AUTHORIZATION_TYPEHASH, from, to, value, validAfter, validBefore, nonce)
+            )
+        );
+    }
+
+    function _cancelDigest(address authorizer, bytes32 nonce) private view returns (bytes32) {
+        return _digest(keccak256(abi.encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce)));
+    }
+
+    function _digest(bytes32 structHash) private view returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19\x01", DOMAIN_SEPARATOR(), structHash));
+    }
+
+    function _requireSignature(address signer, bytes32 digest, uint8 v, bytes32 r, bytes32 s) private view {
         bool valid = signer.code.length == 0
-            ? _recover(digest, signature) == signer
-            : _isValidContractSignature(signer, digest, signature);
+            ? _recover(digest, v, r, s) == signer
+            : _isValidContractSignature(signer, digest, abi.encodePacked(r, s, v));
         require(valid, "FiatTokenV2: invalid signature");
     }
 
-    function _recover(bytes32 digest, bytes memory signature) private pure returns (address recovered) {
+    function _requireSignature(address signer, bytes32 digest, bytes memory signature) private view {
+        if (signer.code.length != 0) {
+            require(_isValidContractSignature(signer, digest, signature), "FiatTokenV2: invalid signature");
+            return;
+        }
         require(signature.length == 65, "ECRecover: invalid signature length");
         bytes32 r;
         bytes32 s;
@@ -182,6 +220,10 @@ contract DevnetUSDC {
             s := mload(add(signature, 0x40))
             v := byte(0, mload(add(signature, 0x60)))
         }
+        require(_recover(digest, v, r, s) == signer, "FiatTokenV2: invalid signature");
+    }
+
+    function _recover(bytes32 digest, uint8 v, bytes32 r, bytes32 s) private pure returns (address recovered) {
         require(uint256(s) <= MAX_S, "ECRecover: invalid signature 's' value");
         require(v == 27 || v == 28, "ECRecover: invalid signature 'v' value");
         recovered = ecrecover(digest, v, r, s);
@@ -209,9 +251,13 @@ contract DevnetUSDC {
     function _transfer(address from, address to, uint256 value) private {
         require(from != address(0), "ERC20: transfer from the zero address");
         require(to != address(0), "ERC20: transfer to the zero address");
-        require(value <= balanceOf[from], "ERC20: transfer amount exceeds balance");
-        balanceOf[from] -= value;
-        balanceOf[to] += value;
+        uint256 balance = balanceOf[from];
+        require(value <= balance, "ERC20: transfer amount exceeds balance");
+        unchecked {
+            // No sum of balances exceeds totalSupply, which fits.
+            balanceOf[from] = balance - value;
+            balanceOf[to] += value;
+        }
         emit Transfer(from, to, value);
     }
 }

@@ -15,7 +15,8 @@ const check = process.argv.includes("--check");
 const settings = {
   evmVersion: "shanghai",
   metadata: { appendCBOR: false, bytecodeHash: "none" },
-  optimizer: { enabled: true, runs: 1000 },
+  optimizer: { enabled: true, runs: 1000000 },
+  viaIR: true,
   outputSelection: { "*": { "*": ["abi", "evm.deployedBytecode.object", "storageLayout"] } },
 };
 

@@ -132,6 +132,17 @@ class Client:
         answer = await self.get(f"/authorization/{authorization['from']}/{authorization['nonce']}")
         return bool(answer["used"])
 
+    async def deploy(self, runtime: bytes) -> str:
+        """Put a contract with this code (at most 255 bytes) on the chain; returns its address."""
+        # CODECOPY(0, 10, size); RETURN(0, size), behind which the code lies.
+        init = bytes.fromhex(f"60{len(runtime):02x}80600a5f395ff3").ljust(10, b"\0") + runtime
+        transaction = {"chainId": CHAIN_ID, "nonce": 0, "gas": 500_000, "gasPrice": 0, "value": 0}
+        signed = Account.create().sign_transaction({**transaction, "data": init})
+        sent = await self.rpc("eth_sendRawTransaction", "0x" + bytes(signed.raw_transaction).hex())
+        receipt = await self.rpc("eth_getTransactionReceipt", sent)
+        assert receipt["status"] == "0x1"
+        return str(receipt["contractAddress"])
+
     async def facilitator_nonce(self) -> int:
         signers = (await self.get("/supported"))["signers"]["eip155:*"]
         return int(await self.rpc("eth_getTransactionCount", signers[0], "latest"), 16)

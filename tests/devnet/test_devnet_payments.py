@@ -159,6 +159,8 @@ async def test_another_network_scheme_or_token_is_refused_without_a_transaction(
     settled = await devnet.post("/settle", body)
     assert verified["isValid"] is False
     assert settled["success"] is False
+    # Clients of x402 0.2 refuse an answer without a payer.
+    assert verified["payer"] == settled["payer"] == payer.address
     if reason:
         assert (verified["invalidReason"], settled["errorReason"]) == (reason, reason)
     assert await devnet.facilitator_nonce() == 0
@@ -171,6 +173,23 @@ async def test_a_permit2_payload_is_refused_also_when_it_carries_an_authorizatio
     payload = {**payer.authorize(SELLER, PRICE, clock()), "permit2Authorization": {"from": payer.address}}
     settled = await devnet.post("/settle", payment(2, payload))
     assert (settled["success"], settled["errorReason"]) == (False, "unsupported_scheme")
+
+
+@both
+@pytest.mark.parametrize("approves", [True, False])
+async def test_a_payer_with_code_is_asked_itself_whether_it_signed(
+    devnet: Client, clock: FakeClock, version: int, approves: bool
+) -> None:
+    # MSTORE(0, magic << 224); RETURN(0, 32): approves every signature (EIP-1271), or with 0 none.
+    magic = "1626ba7e" if approves else "00000000"
+    wallet = await devnet.deploy(bytes.fromhex(f"63{magic}60e01b5f5260205ff3"))
+    await devnet.post("/faucet", {"address": wallet})
+    payload = Payer().authorize(SELLER, PRICE, clock())
+    payload["authorization"]["from"] = wallet
+    payload["signature"] = "0x" + "ab" * 77
+    settled = await devnet.post("/settle", payment(version, payload))
+    assert settled["success"] is approves, settled
+    assert await devnet.balance(SELLER) == (PRICE if approves else 0)
 
 
 async def test_eight_parallel_settles_of_one_authorization_make_one_transaction(
