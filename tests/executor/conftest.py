@@ -1,0 +1,125 @@
+"""Real sandboxes for the tests: one for each kind of accounting that this machine has."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from executor.sandbox.accounting import choose_accountant
+from executor.sandbox.engine import Options, Sandbox
+from executor.sandbox.limits import LIMITS
+from shared.jobs import RunRequest, RunResult
+
+REPO = Path(__file__).parents[2]
+Run = Callable[..., Awaitable[RunResult]]
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="runs need Linux")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: runs get a uid of their own only then")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/executor/" in str(item.fspath):
+            item.add_marker(linux_only)
+
+
+def _has_cgroup() -> bool:
+    if sys.platform != "linux":
+        return False
+    accountant = choose_accountant("auto", LIMITS, 0)
+    accountant.shutdown()
+    return accountant.name != "watchdog"
+
+
+CGROUP = pytest.param(
+    "auto", marks=pytest.mark.skipif(not _has_cgroup(), reason="no cgroup is writable on this machine")
+)
+
+
+async def opened(options: Options) -> Sandbox:
+    sandbox = Sandbox(options)
+    await sandbox.open()
+    return sandbox
+
+
+def runner(sandbox: Sandbox) -> Run:
+    async def run(code: str, language: str = "python", **fields: Any) -> RunResult:
+        request = RunRequest.model_validate({"code": code, "language": language, "timeout": 20, **fields})
+        return await sandbox.run(request)
+
+    return run
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """The best sandbox of this machine."""
+    made = await opened(Options(slots=2))
+    assert made.state == "available", made.reason
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def run(sandbox: Sandbox) -> Run:
+    return runner(sandbox)
+
+
+@pytest.fixture(params=[CGROUP, "watchdog"])
+async def any_sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
+    """Once with a cgroup, once with the watchdog."""
+    made = await opened(Options(slots=2, accounting=request.param))
+    assert made.state == "available", made.reason
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def run_any(any_sandbox: Sandbox) -> Run:
+    return runner(any_sandbox)
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below `pid`, zombies included."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found, todo = [], [pid]
+    while todo:
+        children = [child for child, parent in parents.items() if parent in todo]
+        found += children
+        todo = children
+    return found
+
+
+def with_marker(marker: str) -> list[int]:
+    """The processes of this machine that carry `marker` in their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if marker.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+async def until(check: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+    """Whether `check` comes true in time."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while not check():
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "home"
