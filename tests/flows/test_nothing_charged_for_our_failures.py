@@ -1,0 +1,141 @@
+"""When the work cannot be done for reasons of ours, nothing is charged and the payment stays usable."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.services import Stack, running_stack
+from tests.support.wallets import Wallet, funded_wallet, receipt_of
+
+BODY = {"code": "print('after all')"}
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose parts the tests take away and bring back."""
+    with running_stack(tmp_path_factory.mktemp("fragile")) as running:
+        yield running
+
+
+@pytest.fixture
+def payer(fragile: Stack) -> Wallet:
+    return funded_wallet(fragile.devnet)
+
+
+def post(stack: Stack, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.post(stack.broker + "/run", json=BODY, headers=headers, timeout=60, trust_env=False)
+
+
+def test_an_executor_that_is_gone_costs_nothing_and_the_same_payment_works_later(
+    fragile: Stack, payer: Wallet
+) -> None:
+    headers = payer.pay_v2(post(fragile))
+    before = fragile.balance(payer.address)
+    fragile.processes["executor"].kill()
+    refused = post(fragile, headers)
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "executor_unavailable"
+    assert "Retry-After" in refused.headers
+    assert fragile.balance(payer.address) == before
+    fragile.launch("executor").wait_ready()
+    done = post(fragile, headers)
+    assert done.status_code == 200, done.text
+    assert done.json()["result"]["stdout"] == "after all\n"
+    assert receipt_of(done)["success"] is True
+    assert fragile.balance(payer.address) < before
+
+
+def test_without_quote_nothing_is_sold(fragile: Stack) -> None:
+    fragile.processes["quote"].kill()
+    try:
+        response = httpx.post(
+            fragile.broker + "/run", json={"code": "print('never priced')"}, timeout=60, trust_env=False
+        )
+        assert response.status_code == 503
+        assert response.json()["code"] == "quote_unavailable"
+    finally:
+        fragile.launch("quote").wait_ready()
+
+
+def test_a_facilitator_that_is_gone_before_the_run_means_no_run_and_no_charge(
+    fragile: Stack, payer: Wallet
+) -> None:
+    headers = payer.pay_v1(post(fragile))
+    before = fragile.balance(payer.address)
+    fragile.processes["devnet"].kill()
+    refused = post(fragile, headers)
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "facilitator_unavailable"
+    fragile.launch("devnet").wait_ready()
+    assert fragile.balance(payer.address) == before
+    assert post(fragile, headers).status_code == 200
+
+
+def test_money_that_left_the_wallet_during_the_run_withholds_the_result(
+    fragile: Stack, payer: Wallet
+) -> None:
+    slow = {"code": "import time; time.sleep(2); print('secret')"}
+    url = fragile.broker + "/run"
+    challenge = httpx.post(url, json=slow, trust_env=False)
+    headers = payer.pay_v2(challenge)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(httpx.post, url, json=slow, headers=headers, timeout=60)
+        _empty(fragile, payer)
+        answer = running.result()
+    assert answer.status_code == 402
+    assert "secret" not in answer.text
+    assert receipt_of(answer)["success"] is False
+    assert fragile.balance(payer.address) == 0
+
+
+def _empty(stack: Stack, wallet: Wallet) -> None:
+    """Move all of the wallet's money away, by a settlement of its own making."""
+    time.sleep(0.7)
+    to = "0x000000000000000000000000000000000000dead"
+    asset, value = "0x036CbD53842c5426634e7929541eC2318f3dCF7e", stack.balance(wallet.address)
+    extra = {"name": "USDC", "version": "2"}
+    requirements = {
+        "scheme": "exact",
+        "network": "base-sepolia",
+        "maxAmountRequired": str(value),
+        "resource": "http://127.0.0.1/away",
+        "description": "",
+        "mimeType": "",
+        "payTo": to,
+        "maxTimeoutSeconds": 250,
+        "asset": asset,
+        "extra": extra,
+    }
+    payload = {
+        "x402Version": 1,
+        "scheme": "exact",
+        "network": "base-sepolia",
+        "payload": wallet.payload(asset, to, value, extra),
+    }
+    body = {"x402Version": 1, "paymentPayload": payload, "paymentRequirements": requirements}
+    answer = httpx.post(stack.devnet + "/settle", json=body, timeout=30, trust_env=False).json()
+    assert answer["success"] is True, answer
+
+
+def test_a_settlement_with_no_answer_is_pending_and_never_asks_for_money_again(
+    fragile: Stack, payer: Wallet
+) -> None:
+    slow = {"code": "import time; time.sleep(2); print('done')"}
+    url = fragile.broker + "/run"
+    headers = payer.pay_v2(httpx.post(url, json=slow, trust_env=False))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(httpx.post, url, json=slow, headers=headers, timeout=60)
+        time.sleep(1)
+        fragile.processes["devnet"].kill()
+        answer = running.result()
+    fragile.launch("devnet").wait_ready()
+    assert answer.status_code == 202, answer.text
+    job = httpx.get(fragile.broker + answer.headers["Location"], trust_env=False).json()
+    assert job["payment"]["state"] == "unknown"
+    assert job["result"] is None
+    again = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False)
+    assert again.status_code == 202
+    assert again.json()["jobId"] == answer.json()["jobId"]

@@ -1,0 +1,101 @@
+"""Fifty uses of one authorization at once: one run, one settlement, in one broker and in two."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.services import HOST_WALLET, Stack, running_stack
+from tests.support.wallets import Wallet, funded_wallet, receipt_of
+
+PARALLEL = 50
+UNIQUE = {"code": "import os, time; time.sleep(0.3); print(os.urandom(16).hex())"}
+
+
+async def send_all(urls: list[str], path: str, headers: dict[str, str]) -> list[httpx.Response]:
+    limits = httpx.Limits(max_connections=PARALLEL)
+    async with httpx.AsyncClient(timeout=90, trust_env=False, limits=limits) as client:
+        return await asyncio.gather(
+            *(
+                client.post(urls[number % len(urls)] + path, json=UNIQUE, headers=headers)
+                for number in range(PARALLEL)
+            )
+        )
+
+
+async def check_one_run(stack: Stack, brokers: list[str], wallet: Wallet, version: int) -> None:
+    challenge = httpx.post(brokers[0] + "/run", json=UNIQUE, trust_env=False)
+    price = int(challenge.json()["accepts"][0]["maxAmountRequired"])
+    headers = wallet.pay_v1(challenge) if version == 1 else wallet.pay_v2(challenge)
+    payer_before, host_before = stack.balance(wallet.address), stack.balance(HOST_WALLET)
+    responses = await send_all(brokers, "/run", headers)
+    assert {response.status_code for response in responses} == {200}, [r.text for r in responses][:3]
+    assert len({response.json()["result"]["stdout"] for response in responses}) == 1
+    assert len({response.json()["jobId"] for response in responses}) == 1
+    assert len({receipt_of(response)["transaction"] for response in responses}) == 1
+    assert payer_before - stack.balance(wallet.address) == price
+    assert stack.balance(HOST_WALLET) - host_before == price
+    assert ledger_rows(stack.home, wallet) == [("settled", 1)]
+
+
+def ledger_rows(home: Path, wallet: Wallet) -> list[tuple[str, int]]:
+    """The states of this wallet's payments, and how many jobs each has."""
+    with sqlite3.connect(home / "broker.sqlite") as database:
+        return database.execute(
+            "SELECT p.state, COUNT(j.id) FROM payments p JOIN jobs j ON j.requester = p.payer"
+            " WHERE p.payer = ? GROUP BY p.id",
+            (wallet.address.lower(),),
+        ).fetchall()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_fifty_parallel_requests_with_one_authorization_run_once(
+    stack: Stack, wallet: Wallet, version: int
+) -> None:
+    await check_one_run(stack, [stack.broker], wallet, version)
+
+
+@pytest.fixture(scope="module")
+def two_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("two"), brokers=2) as running:
+        yield running
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_fifty_parallel_requests_over_two_broker_processes_run_once(
+    two_brokers: Stack, version: int
+) -> None:
+    brokers = [two_brokers.broker, two_brokers.url("broker2")]
+    await check_one_run(two_brokers, brokers, funded_wallet(two_brokers.devnet), version)
+
+
+def test_an_offer_made_by_one_broker_is_paid_at_another(two_brokers: Stack) -> None:
+    wallet = funded_wallet(two_brokers.devnet)
+    body = {"code": "print('two doors')"}
+    challenge = httpx.post(two_brokers.broker + "/run", json=body, trust_env=False)
+    for pay in (wallet.pay_v1, wallet.pay_v2):
+        paid = httpx.post(
+            two_brokers.url("broker2") + "/run",
+            json=body,
+            headers=pay(challenge),
+            timeout=60,
+            trust_env=False,
+        )
+        assert paid.status_code == 200, paid.text
+
+
+async def test_one_authorization_on_two_routes_at_once_runs_at_most_once(
+    stack: Stack, wallet: Wallet
+) -> None:
+    challenge = httpx.post(stack.broker + "/run", json=UNIQUE, trust_env=False)
+    headers = wallet.pay_v1(challenge)
+    before = stack.balance(wallet.address)
+    first, second = await asyncio.gather(
+        send_all([stack.broker], "/run", headers), send_all([stack.broker], "/execute", headers)
+    )
+    assert {response.status_code for response in first} == {200}
+    assert {response.status_code for response in second} <= {402, 409}
+    assert before - stack.balance(wallet.address) == int(challenge.json()["accepts"][0]["maxAmountRequired"])
