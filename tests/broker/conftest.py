@@ -1,0 +1,58 @@
+"""A real database and a hand-moved clock for the broker's parts."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker.payments.ledger import Ledger
+from broker.payments.offers import OfferBook
+from broker.payments.terms import Terms
+from shared.database import Database
+from shared.networks import Network, network_named
+
+HOST = "0x00000000000000000000000000000000000A11cE"
+
+
+@dataclass
+class FakeClock:
+    """Unix seconds, moved by hand."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def network() -> Network:
+    return network_named("base-sepolia")
+
+
+@pytest.fixture
+def terms(network: Network) -> Terms:
+    return Terms(network, HOST)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'broker.sqlite'}")
+    await database.migrate("broker:migrations", "broker_version")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def offers(database: Database, clock: FakeClock) -> OfferBook:
+    return OfferBook(database, clock, ttl_s=300)
+
+
+@pytest.fixture
+def ledger(database: Database, network: Network, clock: FakeClock) -> Ledger:
+    return Ledger(database, network, clock)
