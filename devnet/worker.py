@@ -68,7 +68,7 @@ class ChainWorker:
         answer = asyncio.wrap_future(future)
         answer.add_done_callback(self._finished)
         try:
-            # Shielded, so that a caller who hangs up or waits too long never tears a running call apart.
+            # Shielded: a call holds its place in the queue until it has ended, waited for or not.
             return await asyncio.wait_for(asyncio.shield(answer), self._timeout_s)
         except TimeoutError:
             if future.cancel():

@@ -30,9 +30,15 @@ _FIELDS = [
 ]
 
 
-def sign(account: Any, primary_type: str, fields: list[dict[str, str]], message: dict[str, Any]) -> str:
-    """Sign EIP-712 typed data for the token's domain with eth-account, not with the code under test."""
-    domain = {"name": "USDC", "version": "2", "chainId": CHAIN_ID, "verifyingContract": USDC}
+def sign(
+    account: Any,
+    primary_type: str,
+    fields: list[dict[str, str]],
+    message: dict[str, Any],
+    asset: str = USDC,
+) -> str:
+    """Sign EIP-712 typed data for a token's domain with eth-account, not with the code under test."""
+    domain = {"name": "USDC", "version": "2", "chainId": CHAIN_ID, "verifyingContract": asset}
     signed = account.sign_typed_data(domain, {primary_type: fields}, message)
     return "0x" + bytes(signed.signature).hex()
 
@@ -54,6 +60,7 @@ class Payer:
         valid_before: int | None = None,
         nonce: str | None = None,
         primary_type: str = "TransferWithAuthorization",
+        asset: str = USDC,
     ) -> dict[str, Any]:
         """The inner payload of a payment: `{signature, authorization}`."""
         message = {
@@ -64,7 +71,7 @@ class Payer:
             "validBefore": int(now) + 600 if valid_before is None else valid_before,
             "nonce": nonce or "0x" + os.urandom(32).hex(),
         }
-        signature = sign(self.account, primary_type, _FIELDS, message)
+        signature = sign(self.account, primary_type, _FIELDS, message, asset)
         texts = {key: str(item) if isinstance(item, int) else item for key, item in message.items()}
         return {"signature": signature, "authorization": texts}
 
@@ -171,6 +178,14 @@ def start(home: Path, port: int, **environment: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def end_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Standard output and error of a process that ends by itself; one that does not is killed."""
+    try:
+        return process.communicate(timeout=40)
+    finally:
+        process.kill()
 
 
 @contextmanager

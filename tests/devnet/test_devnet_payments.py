@@ -154,7 +154,9 @@ async def test_another_network_scheme_or_token_is_refused_without_a_transaction(
     devnet: Client, clock: FakeClock, version: int, changes: dict[str, Any], reason: str | None
 ) -> None:
     payer = await devnet.funded()
-    body = payment(version, payer.authorize(SELLER, PRICE, clock()), **changes)
+    # Signed for the token that is asked for, so that nothing but the token itself can be in the way.
+    payload = payer.authorize(SELLER, PRICE, clock(), asset=changes.get("asset", USDC))
+    body = payment(version, payload, **changes)
     verified = await devnet.post("/verify", body)
     settled = await devnet.post("/settle", body)
     assert verified["isValid"] is False

@@ -290,8 +290,10 @@ async def test_a_call_that_was_never_started_is_busy_and_one_that_runs_too_long_
     assert ran == []
 
 
-async def test_a_caller_who_hangs_up_does_not_tear_its_settlement_apart(make_worker: Any) -> None:
-    worker = make_worker()
+async def test_a_call_whose_caller_hung_up_still_ends_and_holds_its_place_until_then(
+    make_worker: Any,
+) -> None:
+    worker = make_worker(max_waiting=1)
     entered, leave, done = threading.Event(), threading.Event(), []
 
     def settle(_: DevnetChain) -> None:
@@ -304,6 +306,10 @@ async def test_a_caller_who_hangs_up_does_not_tear_its_settlement_apart(make_wor
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+    with pytest.raises(ChainBusy):
+        await worker.run(lambda _: None)
     leave.set()
-    await worker.run(lambda _: None)
-    assert done == [True]
+    while not done:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert await worker.run(lambda _: done) == [True]

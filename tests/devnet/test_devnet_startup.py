@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from devnet_support import free_port, running, start
+from devnet_support import end_of, free_port, running, start
 
 from devnet.settings import DevnetSettings
 from shared.settings import load_settings
@@ -16,7 +16,7 @@ from shared.settings import load_settings
 def test_another_network_than_base_sepolia_is_refused_in_one_sentence(tmp_path: Path, network: str) -> None:
     home = tmp_path / "home"
     process = start(home, free_port(), X402_NETWORK=network)
-    out, errors = process.communicate(timeout=40)
+    out, errors = end_of(process)
     assert process.returncode == 1
     assert out == ""
     (sentence,) = errors.splitlines()
@@ -39,7 +39,7 @@ def test_it_binds_to_loopback_on_8402_unless_told_otherwise() -> None:
 def test_a_taken_port_is_refused_in_one_sentence_and_the_state_is_not_touched(tmp_path: Path) -> None:
     with running(tmp_path / "first") as (url, _):
         process = start(tmp_path / "second", int(url.rsplit(":", 1)[1]))
-        _, errors = process.communicate(timeout=40)
+        _, errors = end_of(process)
     assert process.returncode == 1
     (sentence,) = errors.splitlines()
     assert "DEVNET_PORT" in sentence

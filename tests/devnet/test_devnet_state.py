@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import OpenDevnet
-from devnet_support import NONCE_USED, FakeClock, Payer, free_port, payment, running, start
+from devnet_support import NONCE_USED, FakeClock, Payer, end_of, free_port, payment, running, start
 
 from devnet.main import create_app
 from devnet.settings import DevnetSettings
@@ -163,7 +163,7 @@ def test_a_second_process_on_the_same_file_exits_with_one_sentence(tmp_path: Pat
     home = tmp_path / "home"
     with running(home) as (url, _):
         second = start(home, free_port())
-        out, errors = second.communicate(timeout=40)
+        out, errors = end_of(second)
         assert second.returncode == 1
         assert out == ""
         (sentence,) = errors.splitlines()
