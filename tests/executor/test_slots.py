@@ -1,0 +1,79 @@
+"""The bounded queue before the slots."""
+
+import asyncio
+
+import pytest
+
+from executor.sandbox.engine import Options
+from executor.sandbox.errors import ExecutorBusy
+from executor.sandbox.slots import Slots
+from tests.executor.conftest import opened, runner
+
+
+async def hold(slots: Slots, release: asyncio.Event, order: list[int], name: int) -> None:
+    async with slots.slot():
+        order.append(name)
+        await release.wait()
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
+    slots, release, order = Slots(1, 1, 5.0), asyncio.Event(), list[int]()
+    tasks = [asyncio.create_task(hold(slots, release, order, n)) for n in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(ExecutorBusy) as caught:
+        async with slots.slot():
+            pass
+    assert (caught.value.status, caught.value.code) == (503, "executor_busy")
+    assert int(caught.value.headers["Retry-After"]) >= 1
+    release.set()
+    await asyncio.gather(*tasks)
+    assert (order, slots.free, slots.waiting) == ([0, 1], 1, 0)
+
+
+async def test_waiting_ends_after_the_longest_wait_and_the_slot_is_not_lost() -> None:
+    slots, release = Slots(1, 4, 0.05), asyncio.Event()
+    holder = asyncio.create_task(hold(slots, release, [], 0))
+    await asyncio.sleep(0)
+    with pytest.raises(ExecutorBusy):
+        async with slots.slot():
+            pass
+    release.set()
+    await holder
+    assert (slots.free, slots.waiting) == (1, 0)
+
+
+async def test_a_caller_that_leaves_the_queue_gives_its_place_on() -> None:
+    slots, release, order = Slots(1, 4, 5.0), asyncio.Event(), list[int]()
+    tasks = [asyncio.create_task(hold(slots, release, order, n)) for n in range(3)]
+    await asyncio.sleep(0)
+    release.set()  # task 0 ends and hands its slot to task 1, which is cancelled in the same moment
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert order == [0, 2]
+    assert (slots.free, slots.waiting) == (1, 0)
+
+
+async def test_a_cancelled_run_is_killed_and_its_slot_is_free_again() -> None:
+    import os
+
+    from tests.executor.conftest import descendants
+
+    sandbox = await opened(Options(slots=1))
+    try:
+        task = asyncio.create_task(runner(sandbox)("import time; time.sleep(60)"))
+        await asyncio.sleep(0.3)
+        assert descendants(os.getpid()) != []
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert descendants(os.getpid()) == []
+        for delay_s in (0.0, 0.002, 0.01):  # cancelled while it is being started
+            task = asyncio.create_task(runner(sandbox)("import time; time.sleep(60)"))
+            await asyncio.sleep(delay_s)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert (sandbox.slots.free, descendants(os.getpid())) == (1, [])
+        assert (await runner(sandbox)("print(1)")).stdout == "1\n"
+    finally:
+        await sandbox.close()
