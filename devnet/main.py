@@ -61,5 +61,6 @@ def create_app(settings: DevnetSettings, clock: Clock = system_clock) -> FastAPI
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return lazy_app(SERVICE, DevnetSettings, create_app)
+        # Kept: uvicorn asks twice, and the state file has one owner.
+        return globals().setdefault(name, lazy_app(SERVICE, DevnetSettings, create_app))
     raise AttributeError(f"module {__name__} has no attribute {name}")

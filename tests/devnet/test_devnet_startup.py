@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from devnet_support import end_of, free_port, running, start
+from devnet_support import end_of, free_port, running, start, wait_until_up
 
+import devnet
 from devnet.settings import DevnetSettings
 from shared.settings import load_settings
 
@@ -56,6 +57,27 @@ def test_start_up_warns_never_to_fund_these_keys_and_sigterm_ends_it_cleanly(tmp
     assert "Traceback" not in errors
     # A clean end leaves one file: the write-ahead log was folded in.
     assert [file.name for file in (tmp_path / "home").iterdir()] == ["devnet.sqlite"]
+
+
+@pytest.mark.parametrize(("folder", "target"), [("", "devnet.main:app"), ("devnet", "main:app")])
+def test_uvicorn_runs_the_app_from_the_project_and_from_its_folder(
+    tmp_path: Path, folder: str, target: str
+) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", target, "--port", str(port)],
+        cwd=Path(devnet.__file__).parent.parent / folder,
+        env={"GALAKSIO_HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}", process)
+        process.terminate()
+    finally:
+        _, errors = end_of(process)
+    assert "Traceback" not in errors
 
 
 def test_importing_the_app_module_reads_no_settings_and_opens_no_file(tmp_path: Path) -> None:
