@@ -173,5 +173,6 @@ async def _sweep(offers: OfferBook) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return lazy_app(SERVICE, BrokerSettings, create_app)
+        # Kept, because uvicorn looks the name up twice.
+        return globals().setdefault(name, lazy_app(SERVICE, BrokerSettings, create_app))
     raise AttributeError(name)

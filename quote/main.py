@@ -57,5 +57,6 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return lazy_app(SERVICE, QuoteSettings, create_app)
+        # Kept, because uvicorn looks the name up twice.
+        return globals().setdefault(name, lazy_app(SERVICE, QuoteSettings, create_app))
     raise AttributeError(name)

@@ -15,18 +15,26 @@ JsonBody = Annotated[dict[str, Any], Body(default_factory=dict)]
 
 
 class Comparison(QuoteList):
-    """All prices for one operation; `file_size_mb` (10^6 bytes) is given for storage."""
+    """All prices for one operation."""
 
     operation: str
-    file_size_mb: float | None = None
 
 
-async def _compare(request: Request, operation: Any, fields: dict[str, Any]) -> Comparison:
+class StoreComparison(Comparison):
+    """All prices for storing; `file_size_mb` is in 10^6 bytes."""
+
+    file_size_mb: float
+
+
+async def _compare(request: Request, operation: Any, fields: dict[str, Any]) -> Comparison | StoreComparison:
     engine: QuoteEngine = request.app.state.engine
     kind, ask = parse_ask(operation, fields)
     found = await engine.compare(kind, ask)
-    size_mb = round(ask.file_size_bytes / 1e6, 6) if isinstance(ask, StoreAsk) else None
-    return Comparison(**dict(found), operation=kind, file_size_mb=size_mb)
+    if isinstance(ask, StoreAsk):
+        return StoreComparison(
+            **dict(found), operation=kind, file_size_mb=round(ask.file_size_bytes / 1e6, 6)
+        )
+    return Comparison(**dict(found), operation=kind)
 
 
 @router.get("/")
@@ -41,31 +49,31 @@ async def card(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/quote", response_model_exclude_none=True)
+@router.get("/quote")
 async def quote_get(
     request: Request,
     operation: Annotated[str, Query(description="execute, run, compute, store, storage or cache")],
     size: Annotated[int | None, Query(ge=0, description="bytes of code or file")] = None,
     language: str | None = None,
-) -> Comparison:
+) -> Comparison | StoreComparison:
     """Prices by query string: `GET /quote?operation=execute&size=1024`."""
     fields = {"size": size, "language": language}
     return await _compare(request, operation, {k: v for k, v in fields.items() if v is not None})
 
 
-@router.post("/quote/run", response_model_exclude_none=True)
+@router.post("/quote/run")
 async def quote_run(request: Request, body: JsonBody) -> Comparison:
     """Prices of a run: `{codeSize, language, timeout, provider}`."""
     return await _compare(request, "run", body)
 
 
-@router.post("/quote/store", response_model_exclude_none=True)
-async def quote_store(request: Request, body: JsonBody) -> Comparison:
+@router.post("/quote/store")
+async def quote_store(request: Request, body: JsonBody) -> Comparison | StoreComparison:
     """Prices of storing: `{fileSize, permanent, ttl, fileName, provider}`."""
     return await _compare(request, "store", body)
 
 
-@router.post("/quote/cache", response_model_exclude_none=True)
+@router.post("/quote/cache")
 async def quote_cache(request: Request, body: JsonBody) -> Comparison:
     """Prices of a cache: `{region, provider}`."""
     return await _compare(request, "cache", body)

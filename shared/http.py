@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 import re
+import traceback
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import __version__
-from shared.errors import GalaksioError, UnexpectedErrors, error_response, install_error_handlers
+from shared.errors import (
+    GalaksioError,
+    StartupError,
+    UnexpectedErrors,
+    error_response,
+    install_error_handlers,
+)
 from shared.logs import set_request_id
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -43,6 +50,34 @@ class RequestId:
             await send(message)
 
         await self.app(scope, receive, with_id)
+
+
+class ReadableStartup:
+    """A `StartupError` while the lifespan starts is one sentence in the log, not a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        failed = False
+
+        async def hold_back(message: Message) -> None:
+            nonlocal failed
+            failed = message["type"] == "lifespan.startup.failed"
+            if not failed:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, hold_back)
+        except StartupError as exc:
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+        except BaseException:
+            if failed:
+                await send({"type": "lifespan.startup.failed", "message": traceback.format_exc()})
+            raise
 
 
 class BodyLimit:
@@ -169,6 +204,7 @@ def new_app(
             allow_credentials=False,
         )
     app.add_middleware(RequestId)
+    app.add_middleware(ReadableStartup)
     return app
 
 

@@ -51,6 +51,6 @@ class QuoteList(BaseModel):
     """All answers, cheapest first. `best` is the cheapest that can be bought, or null."""
 
     quotes: list[Quote]
-    best: Quote | None
+    best: Quote | None = None
     count: int
     declined: list[Declined] = Field(default_factory=list)

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from devnet_support import Client, FakeClock, running
 
 from devnet.main import create_app
 from devnet.settings import DevnetSettings
+from tests.devnet.support import Client, FakeClock, running
 
 OpenDevnet = Callable[[], AbstractAsyncContextManager[Client]]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from devnet_support import USDC, Client, FakeClock, Payer, sign
 from eth_account import Account
 from eth_keys.constants import SECPK1_N
 from eth_utils.address import to_canonical_address
@@ -19,6 +18,7 @@ from devnet.chain import DevnetChain
 from devnet.dollar import pay_out
 from devnet.evm import Call, ExecutionFailed
 from devnet.settings import DevnetSettings, local_network
+from tests.devnet.support import USDC, Client, FakeClock, Payer, sign
 
 SOURCES = sorted(CONTRACTS.glob("*.sol"))
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from devnet_support import CHAIN_ID, NETWORKS, NONCE_USED, USDC, Client, FakeClock, Payer, payment
 from x402.http import FacilitatorConfig, HTTPFacilitatorClient
 from x402.mechanisms.evm.exact.client import ExactEvmScheme
 from x402.mechanisms.evm.exact.v1.client import ExactEvmSchemeV1
 from x402.schemas import PaymentPayload, PaymentPayloadV1, PaymentRequirements, PaymentRequirementsV1
 
 from devnet.store import ChainStore
+from tests.devnet.support import CHAIN_ID, NETWORKS, NONCE_USED, USDC, Client, FakeClock, Payer, payment
 
 SELLER = Payer().address
 PRICE = 5_001

@@ -9,8 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import OpenDevnet
-from devnet_support import USDC, Client, FakeClock, Payer, payment
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +16,8 @@ from devnet.chain import DevnetChain
 from devnet.main import create_app
 from devnet.settings import DevnetSettings, local_network
 from devnet.worker import ChainBusy, ChainTimeout, ChainWorker
+from tests.devnet.conftest import OpenDevnet
+from tests.devnet.support import USDC, Client, FakeClock, Payer, payment
 
 SELLER = Payer().address
 ERROR_KEYS = {"error", "success", "message", "detail", "code", "requestId"}

@@ -5,13 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
-from devnet_support import CHAIN_ID, USDC, Client, FakeClock, Payer, payment
 from eth_account import Account
 from web3 import Web3
 from web3.exceptions import BlockNotFound, ContractLogicError, TransactionNotFound, Web3RPCError
 
 from devnet.abi import artifact
 from devnet.evm import MAX_TX_GAS
+from tests.devnet.support import CHAIN_ID, USDC, Client, FakeClock, Payer, payment
 
 
 @pytest.fixture

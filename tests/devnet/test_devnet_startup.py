@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from devnet_support import end_of, free_port, running, start, wait_until_up
 
 import devnet
 from devnet.settings import DevnetSettings
 from shared.settings import load_settings
+from tests.devnet.support import end_of, free_port, running, start, wait_until_up
 
 
 @pytest.mark.parametrize("network", ["base", "mainnet", "eip155:8453", "avalanche", "nonsense"])

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import OpenDevnet
-from devnet_support import NONCE_USED, FakeClock, Payer, end_of, free_port, payment, running, start
 
 from devnet.main import create_app
 from devnet.settings import DevnetSettings
 from shared.errors import StartupError
+from tests.devnet.conftest import OpenDevnet
+from tests.devnet.support import NONCE_USED, FakeClock, Payer, end_of, free_port, payment, running, start
 
 SELLER = Payer().address
 

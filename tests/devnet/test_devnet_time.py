@@ -1,7 +1,8 @@
 """The chain keeps right time: after an idle hour, in a busy second, and when the clock is set back."""
 
 import pytest
-from devnet_support import USDC, Client, FakeClock, Payer, payment
+
+from tests.devnet.support import USDC, Client, FakeClock, Payer, payment
 
 SELLER = Payer().address
 

@@ -1,12 +1,17 @@
 """When the work cannot be done for reasons of ours, nothing is charged and the payment stays usable."""
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
+from executor.sandbox.program import find_bwrap, reachable
+from executor.sandbox.runtimes import Identity
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
@@ -46,6 +51,52 @@ def test_an_executor_that_is_gone_costs_nothing_and_the_same_payment_works_later
     assert done.json()["result"]["stdout"] == "after all\n"
     assert receipt_of(done)["success"] is True
     assert fragile.balance(payer.address) < before
+
+
+def test_a_sandbox_that_breaks_costs_nothing(fragile: Stack, payer: Wallet) -> None:
+    """bubblewrap works when the executor starts, and fails once the payment has been taken in."""
+    found = find_bwrap()
+    assert found is not None
+    bwrap = reachable(found, Identity(65534, 65534, dropped=os.getuid() == 0))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        flag, wrapper = Path(folder) / "broken", Path(folder) / "bwrap"
+        wrapper.write_text(f'#!/bin/sh\n[ -e {flag} ] && exit 1\nexec {bwrap.path} "$@"\n')
+        wrapper.chmod(0o755)
+        fragile.processes["executor"].stop()
+        fragile.launch("executor", EXECUTOR_BWRAP=str(wrapper)).wait_ready()
+        try:
+            headers = payer.pay_v2(post(fragile))
+            before = fragile.balance(payer.address)
+            flag.touch()
+            refused = post(fragile, headers)
+            assert refused.status_code == 503, refused.text
+            job = httpx.get(f"{fragile.broker}/status/{refused.json()['jobId']}", trust_env=False).json()
+            assert job["status"] == "failed"
+            assert fragile.balance(payer.address) == before
+            flag.unlink()
+            assert post(fragile, headers).status_code == 200
+        finally:
+            bwrap.remove_copy()
+            fragile.processes["executor"].stop()
+            fragile.launch("executor").wait_ready()
+
+
+def test_a_machine_without_a_sandbox_sells_nothing(fragile: Stack) -> None:
+    fragile.processes["executor"].stop()
+    fragile.launch("executor", EXECUTOR_BWRAP="/bin/false").wait_ready()
+    try:
+        time.sleep(5.1)  # quote believes the executor's last word for five seconds
+        response = httpx.post(
+            fragile.broker + "/run", json={"code": "print('no sandbox')"}, timeout=60, trust_env=False
+        )
+        assert response.status_code == 503
+        assert response.json()["error"] == "No providers available"
+        assert "sandbox" in str(response.json()["providers"]).lower()
+    finally:
+        fragile.processes["executor"].stop()
+        fragile.launch("executor").wait_ready()
+        time.sleep(5.1)
 
 
 def test_without_quote_nothing_is_sold(fragile: Stack) -> None:

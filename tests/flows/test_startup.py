@@ -1,0 +1,235 @@
+"""Starting by hand, with the CLI, and into obstacles: one readable sentence, never a traceback."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.services import clean_environment, free_port
+from tests.support.wallets import funded_wallet
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+SERVICES = ("devnet", "quote", "executor", "broker")
+
+
+def galaksio(*words: str, cwd: Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [BIN / "galaksio", *words],
+        cwd=cwd,
+        env=clean_environment(GALAKSIO_HOME=str(home), **more),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def wait_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(url + "/health", trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    raise AssertionError(f"{url} did not come up")
+
+
+@pytest.mark.parametrize("from_inside", [False, True], ids=["from the root", "from inside each folder"])
+def test_init_then_uvicorn_by_hand_sells_a_run(tmp_path: Path, from_inside: bool) -> None:
+    home = tmp_path / "home"
+    assert galaksio("init", cwd=tmp_path, home=home).returncode == 0
+    written = (tmp_path / ".env.development").read_text()
+    ports = {name: free_port() for name in SERVICES}
+    for name, default in zip(SERVICES, ("8402", "8081", "8082", "8080"), strict=True):
+        written = written.replace(f":{default}\n", f":{ports[name]}\n").replace(
+            f"={default}\n", f"={ports[name]}\n"
+        )
+    (tmp_path / ".env.development").write_text(written)
+    processes = []
+    try:
+        for name in SERVICES:
+            target, cwd = f"{name}.main:app", tmp_path
+            if from_inside and name != "devnet":
+                # The seed's way (`cd quote && uvicorn main:app`): a folder with the service's modules,
+                # and the settings file in the folder above it.
+                target, cwd = "main:app", tmp_path / name
+                shutil.copytree(ROOT / name, cwd, ignore=shutil.ignore_patterns("__pycache__"))
+            processes.append(
+                subprocess.Popen(
+                    [BIN / "uvicorn", target, "--port", str(ports[name])],
+                    cwd=cwd,
+                    env=clean_environment(GALAKSIO_HOME=str(home), PWD=str(cwd)),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        urls = {name: f"http://127.0.0.1:{ports[name]}" for name in SERVICES}
+        for name, process in zip(SERVICES, processes, strict=True):
+            wait_healthy(urls[name], process)
+        wallet = funded_wallet(urls["devnet"])
+        body = {"code": "print('by hand')"}
+        challenge = httpx.post(urls["broker"] + "/run", json=body, trust_env=False)
+        assert challenge.status_code == 402, challenge.text
+        paid = httpx.post(
+            urls["broker"] + "/run", json=body, headers=wallet.pay_v2(challenge), timeout=60, trust_env=False
+        )
+        assert paid.json()["result"]["stdout"] == "by hand\n"
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(40)
+
+
+def test_the_file_of_init_is_private_ignored_and_not_overwritten(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert galaksio("init", cwd=tmp_path, home=home).returncode == 0
+    path = tmp_path / ".env.development"
+    assert path.stat().st_mode & 0o777 == 0o600
+    first = path.read_text()
+    assert re.search(r"^X402_WALLET_ADDRESS=0x[0-9a-fA-F]{40}$", first, re.MULTILINE)
+    assert re.search(r"^X402_FACILITATOR_URL=http://localhost:8402$", first, re.MULTILINE)
+    again = galaksio("init", cwd=tmp_path, home=home)
+    assert (again.returncode, "--force" in again.stderr) == (1, True)
+    assert path.read_text() == first
+    ignored = subprocess.run(["git", "check-ignore", "-q", ".env.development"], cwd=ROOT, check=False)
+    if (ROOT / ".git").exists():
+        assert ignored.returncode == 0
+
+
+def run_module(module: str, tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=tmp_path,
+        env=clean_environment(**{"GALAKSIO_HOME": str(tmp_path / "home"), **settings}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+GOOD_WALLET = "0x00000000000000000000000000000000000a11ce"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "X402_WALLET_ADDRESS"),
+        ({"X402_WALLET_ADDRESS": "0x12"}, "not a 0x address"),
+        ({"X402_WALLET_ADDRESS": "0x" + "0" * 40}, "not a 0x address"),
+        ({"X402_WALLET_ADDRESS": "0x036CbD53842c5426634e7929541eC2318f3dCF7E"}, "checksum"),
+        ({"X402_WALLET_ADDRESS": GOOD_WALLET, "X402_NETWORK": "atlantis"}, "X402_NETWORK"),
+        ({"X402_WALLET_ADDRESS": GOOD_WALLET, "DATABASE_URL": "mysql://x"}, "DATABASE_URL"),
+        ({"X402_WALLET_ADDRESS": GOOD_WALLET, "BROKER_PORT": "0"}, "BROKER_PORT"),
+        ({"X402_WALLET_ADDRESS": GOOD_WALLET, "GALAKSIO_HOME": "/proc/nowhere"}, "GALAKSIO_HOME"),
+    ],
+)
+def test_a_broker_that_cannot_start_says_why_in_one_line(
+    tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    done = run_module("broker", tmp_path, **settings)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("module", ["broker", "quote", "executor", "devnet"])
+def test_a_taken_port_is_named_in_one_line(tmp_path: Path, module: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        settings = {f"{module.upper()}_PORT": port, "X402_WALLET_ADDRESS": GOOD_WALLET}
+        done = run_module(module, tmp_path, **settings)
+    assert done.returncode == 1
+    assert f"Port {port} is taken" in done.stderr
+    assert f"{module.upper()}_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
+    settings = {"X402_WALLET_ADDRESS": GOOD_WALLET, "BROKER_PORT": str(free_port())}
+    done = run_module("broker", tmp_path, **settings, DATABASE_URL="sqlite:////proc/nowhere/ledger.sqlite")
+    assert done.returncode != 0
+    assert "The database cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def up_environment(home: Path) -> tuple[dict[str, str], dict[str, int]]:
+    ports = {name: free_port() for name in SERVICES}
+    settings = {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    return clean_environment(GALAKSIO_HOME=str(home), **settings), ports
+
+
+def test_up_starts_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    environment, ports = up_environment(tmp_path / "home")
+    log = (tmp_path / "up.log").open("w+")
+    up = subprocess.Popen(
+        [BIN / "galaksio", "up"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 40
+        while "Galaksio is up" not in Path(log.name).read_text() and time.monotonic() < deadline:
+            assert up.poll() is None, Path(log.name).read_text()
+            time.sleep(0.1)
+        for port in ports.values():
+            assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()["ok"] is True
+        answer = httpx.post(
+            f"http://127.0.0.1:{ports['broker']}/run", json={"code": "print(1)"}, trust_env=False
+        )
+        assert answer.status_code == 402
+        os.killpg(up.pid, signal.SIGINT)
+        assert up.wait(40) == 0
+    finally:
+        if up.poll() is None:
+            up.kill()
+    said = Path(log.name).read_text()
+    log.close()
+    assert "Traceback" not in said
+    for name in SERVICES:
+        assert re.search(rf"^{name} +\| \d\d:\d\d:\d\d info", said, re.MULTILINE), name
+    for port in ports.values():
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+
+
+def test_up_says_which_port_is_taken_and_starts_nothing(tmp_path: Path) -> None:
+    environment, ports = up_environment(tmp_path / "home")
+    with socket.create_server(("127.0.0.1", ports["quote"])):
+        done = subprocess.run(
+            [BIN / "galaksio", "up"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"Port {ports['quote']} is taken" in done.stderr
+    assert "QUOTE_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_pays_and_its_sums_agree(tmp_path: Path) -> None:
+    done = galaksio("demo", cwd=tmp_path, home=tmp_path / "home")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "HTTP 402 Payment Required" in done.stdout
+    assert "Hello from a paid sandbox, on Python" in done.stdout
+    assert len(re.findall(r"transaction 0x[0-9a-f]{64}", done.stdout)) >= 1
+    assert "the sum of the receipts" in done.stdout

@@ -1,0 +1,66 @@
+"""The house's rules that a machine can check."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("quote", "broker", "executor", "shared", "devnet", "cli")
+ALLOWED = {
+    "shared": {"shared"},
+    "quote": {"quote", "shared"},
+    "broker": {"broker", "shared"},
+    "executor": {"executor", "shared"},
+    "devnet": {"devnet", "shared"},
+    "cli": {"cli", "shared"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    for path in modules(package):
+        ours = imported(path) & set(PACKAGES)
+        assert ours <= ALLOWED[package], f"{path.relative_to(ROOT)} imports {ours - ALLOWED[package]}"
+
+
+def test_nothing_inherits_from_base_http_middleware() -> None:
+    for package in PACKAGES:
+        for path in modules(package):
+            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert "BaseHTTPMiddleware" not in names, path
+
+
+def test_every_module_and_public_class_says_what_it_is() -> None:
+    silent = []
+    for package in PACKAGES:
+        for path in modules(package):
+            tree = ast.parse(path.read_text())
+            if tree.body and ast.get_docstring(tree) is None and "versions" not in path.parts:
+                silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
+
+
+def test_no_module_name_shadows_the_standard_library_when_run_from_its_folder() -> None:
+    import sys
+
+    for package in ("quote", "broker", "executor"):
+        names = {path.stem for path in (ROOT / package).glob("*.py")} | {
+            path.name for path in (ROOT / package).iterdir() if path.is_dir()
+        }
+        assert not (names - {"__init__", "__main__", "__pycache__"}) & set(sys.stdlib_module_names)
