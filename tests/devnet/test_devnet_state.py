@@ -16,7 +16,17 @@ from devnet.main import create_app
 from devnet.settings import DevnetSettings
 from shared.errors import StartupError
 from tests.devnet.conftest import OpenDevnet
-from tests.devnet.support import NONCE_USED, FakeClock, Payer, end_of, free_port, payment, running, start
+from tests.devnet.support import (
+    NONCE_USED,
+    Client,
+    FakeClock,
+    Payer,
+    end_of,
+    free_port,
+    payment,
+    running,
+    start,
+)
 
 SELLER = Payer().address
 
@@ -91,8 +101,6 @@ async def test_a_kill_around_the_commit_leaves_the_whole_settlement_or_nothing_o
     )
     _, errors = await process.communicate()
     assert process.returncode == -9, errors
-
-    from devnet_support import Client
 
     app = create_app(DevnetSettings(galaksio_home=home))
     async with (
