@@ -76,5 +76,6 @@ def _check(provider: Provider) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name == "app":
-        return lazy_app(SERVICE, ExecutorSettings, create_app)
+        # Kept, because uvicorn looks the name up twice.
+        return globals().setdefault(name, lazy_app(SERVICE, ExecutorSettings, create_app))
     raise AttributeError(name)

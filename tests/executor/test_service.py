@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.executor.conftest import REPO, descendants, until, with_marker
+from tests.executor.conftest import REPO, descendants, reap_adopted, until, with_marker
 
 RANDOM = "import random; print(random.random())"
 
@@ -251,12 +251,14 @@ async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_report
     marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
     code = "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(300)"
     call = asyncio.create_task(service.execute("lost", code, args=[marker]))
-    assert await until(lambda: len(with_marker(marker)) >= 2)
+    # bwrap, its init and both processes of the code: all are through the gate.
+    assert await until(lambda: len(with_marker(marker)) == 4)
     service.process.send_signal(signal.SIGKILL)
     service.process.wait()
     with pytest.raises(httpx.TransportError):
         await call
     assert await until(lambda: with_marker(marker) == [])
+    reap_adopted()
     again = await start()
     answer = await again.execute("lost", code, args=[marker])
     assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
