@@ -5,6 +5,7 @@ JSON is camelCase; snake_case is accepted too. `api.md` (Broker, Executor) fixes
 
 import base64
 import binascii
+import json
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, get_args
@@ -33,6 +34,10 @@ LANGUAGE_ALIASES: dict[str, Language] = {
     "sh": "bash",
     "shell": "bash",
 }
+CODE_NAMES: dict[Language, str] = {"python": "main.py", "javascript": "main.js", "bash": "main.sh"}
+"""What the code is called in the run's working folder."""
+OUTPUT_FOLDER = "out"
+"""Where a run leaves the files it wants returned, in its working folder."""
 RUN_TASK_TYPES = frozenset({"run", "compute", "execute"})
 
 MAX_TIMEOUT_S = 60.0
@@ -40,6 +45,8 @@ DEFAULT_TIMEOUT_S = 60.0
 MAX_ARGS = 64
 MAX_FILES = 64
 MAX_ENV = 64
+MAX_ARGUMENT_BYTES = 96 * 1024
+"""`args` and `env` together: Linux takes 128 KiB in one string."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-][A-Za-z0-9._ -]{0,127}")
 
@@ -159,8 +166,11 @@ class OutputFile(Wire):
 
 
 class Truncated(Wire):
+    """What did not fit: output beyond its limit, output files beyond theirs."""
+
     stdout: bool = False
     stderr: bool = False
+    files: bool = False
 
 
 class RunResult(Wire):
@@ -205,11 +215,42 @@ def parse_run_request(body: Any) -> RunRequest:
     if task.get("dependencies"):
         raise BadRequest("dependencies are not offered by any provider here", code="dependencies_unsupported")
     try:
-        return RunRequest.model_validate({**task, "code": code, "language": task.get("language") or "python"})
+        request = RunRequest.model_validate(
+            {**task, "code": code, "language": task.get("language") or "python"}
+        )
     except ValidationError as exc:
         first = exc.errors()[0]
         code_word = "unknown_language" if first["loc"] == ("language",) else "invalid_request"
         raise BadRequest(describe_validation(exc.errors()), code=code_word) from None
+    _check_it_can_be_started(request)
+    return request
+
+
+def _is_text(value: Any) -> bool:
+    """JSON may spell half a character (`"\\ud800"`); no program can be given one."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_it_can_be_started(request: RunRequest) -> None:
+    used = [*request.args, *(part for item in request.env.items() for part in item)]
+    size = sum(len(text.encode()) + 1 for text in used)
+    if size > MAX_ARGUMENT_BYTES:
+        raise GalaksioError(
+            f"args and env are {size} bytes, the limit is {MAX_ARGUMENT_BYTES}; use stdin or files",
+            status=422,
+            code="arguments_too_large",
+        )
+    reserved = {CODE_NAMES[request.language], OUTPUT_FOLDER}
+    if reserved & {file.name for file in request.files}:
+        raise GalaksioError(
+            f"files: {' and '.join(sorted(reserved))} are taken, by the code and by the folder for results",
+            status=422,
+            code="reserved_file_name",
+        )
 
 
 def _code_of(task: dict[str, Any]) -> Any:

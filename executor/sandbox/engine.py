@@ -22,7 +22,7 @@ from executor.sandbox.filters import load_filter
 from executor.sandbox.launch import Job, Kit
 from executor.sandbox.limits import LIMITS
 from executor.sandbox.program import Program, find_bwrap, reachable
-from executor.sandbox.result import request_files, request_stdin, run_result
+from executor.sandbox.result import request_files, run_result
 from executor.sandbox.rlimits import limited, prlimit_program, shell_program
 from executor.sandbox.runs import Feed, run_bare, run_sandboxed
 from executor.sandbox.runtimes import INSTALL, PATH, Identity, Runtime, find_runtimes
@@ -119,10 +119,10 @@ class Sandbox:
         return runtime
 
     async def run(self, request: RunRequest) -> RunResult:
-        """Run a snippet, alone. Raises what `errors.py` lists, and 422 for what cannot be started."""
+        """Run a snippet, alone. Raises what `errors.py` lists."""
         runtime = self.check(request.language)
         files = request_files(request, runtime)
-        feed = Feed(request_stdin(request), request.timeout_s, request.encoding)
+        feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding)
         async with self.slots.slot() as number:
             if self.state == "off":
                 words = [runtime.path, *runtime.arguments, runtime.code_name, *request.args]

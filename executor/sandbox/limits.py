@@ -20,8 +20,6 @@ class Limits:
     inodes: int = 65_536
     sockets: int = 512
     """Sockets at a time where no cgroup counts their buffers (208 KiB each)."""
-    arguments_bytes: int = 96 * KIB
-    """`args` and `env` together: the kernel takes 128 KiB in one string."""
     files_out: int = 64
     files_out_bytes: int = 8 * MIB
 

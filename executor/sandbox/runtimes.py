@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.sandbox.limits import MIB
-from shared.jobs import Language
+from shared.jobs import CODE_NAMES, Language
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_TIMEOUT_S = 10
@@ -84,7 +84,7 @@ class Runtime:
 
     @property
     def code_name(self) -> str:
-        return f"main{SUFFIXES[self.language]}"
+        return CODE_NAMES[self.language]
 
 
 def find_runtimes(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox.engine import Sandbox
-from shared.errors import GalaksioError
 from tests.executor.conftest import Run, descendants, until
 
 HELLO = {
@@ -161,20 +160,3 @@ async def test_no_descriptor_is_left_open_by_runs(run: Run) -> None:
         await run("print(1)", files=[{"name": "a", "content": "b"}])
         await run("while True: pass", timeout=0.1)
     assert count() == before
-
-
-@pytest.mark.parametrize(
-    ("fields", "code"),
-    [
-        ({"args": ["x" * 200_000]}, "arguments_too_large"),
-        ({"files": [{"name": "main.py", "content": "print(2)"}]}, "reserved_file_name"),
-        ({"files": [{"name": "out", "content": ""}]}, "reserved_file_name"),
-        ({"args": ["\ud800"]}, "invalid_text"),
-    ],
-)
-async def test_what_cannot_be_started_is_said_with_422(
-    run: Run, fields: dict[str, object], code: str
-) -> None:
-    with pytest.raises(GalaksioError) as caught:
-        await run("print(1)", **fields)
-    assert (caught.value.status, caught.value.code) == (422, code)
