@@ -203,7 +203,8 @@ def parse_run_request(body: Any) -> RunRequest:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object with `code`", code="invalid_body")
     task = body["payload"] if isinstance(body.get("payload"), dict) else body
-    if (kind := task.get("taskType")) is not None and kind not in RUN_TASK_TYPES:
+    kind = task.get("taskType", "run")
+    if not isinstance(kind, str) or kind not in RUN_TASK_TYPES:
         raise BadRequest(
             f"taskType must be one of {', '.join(sorted(RUN_TASK_TYPES))}", code="unknown_task_type"
         )
@@ -214,10 +215,13 @@ def parse_run_request(body: Any) -> RunRequest:
         raise GalaksioError("code contains a NUL byte", status=422, code="nul_in_code")
     if task.get("dependencies"):
         raise BadRequest("dependencies are not offered by any provider here", code="dependencies_unsupported")
-    try:
-        request = RunRequest.model_validate(
-            {**task, "code": code, "language": task.get("language") or "python"}
+    if not _is_text(task):
+        raise GalaksioError(
+            "a lone surrogate is no text and cannot be passed on", status=422, code="invalid_text"
         )
+    fields = {**task, "code": code, "language": task.get("language") or "python"}
+    try:
+        request = RunRequest.model_validate(fields)
     except ValidationError as exc:
         first = exc.errors()[0]
         code_word = "unknown_language" if first["loc"] == ("language",) else "invalid_request"

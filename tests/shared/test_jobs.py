@@ -49,6 +49,7 @@ def test_languages_have_aliases(alias: str, language: str) -> None:
         ({"code": "x", "language": "cobol"}, 400, "unknown_language"),
         ({"code": "x", "language": ["python"]}, 400, "unknown_language"),
         ({"code": "x", "taskType": "cache"}, 400, "unknown_task_type"),
+        ({"code": "x", "taskType": ["run"]}, 400, "unknown_task_type"),
         ({"code": "x", "dependencies": ["numpy"]}, 400, "dependencies_unsupported"),
         ({"code": "x", "timeout": 0}, 400, "invalid_request"),
         ({"code": "x", "timeout": 61}, 400, "invalid_request"),
