@@ -83,8 +83,18 @@ def run_any(any_sandbox: Sandbox) -> Run:
     return runner(any_sandbox)
 
 
+_neighbours: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def know_the_neighbours() -> None:
+    """Services that other tests of this session keep running are none of ours."""
+    _neighbours.clear()
+    _neighbours.update(descendants(os.getpid()))
+
+
 def descendants(pid: int) -> list[int]:
-    """All processes below `pid`, zombies included."""
+    """All processes below `pid`, zombies included, but for those that ran before the test began."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -93,7 +103,7 @@ def descendants(pid: int) -> list[int]:
             continue
     found, todo = [], [pid]
     while todo:
-        children = [child for child, parent in parents.items() if parent in todo]
+        children = [child for child, parent in parents.items() if parent in todo and child not in _neighbours]
         found += children
         todo = children
     return found

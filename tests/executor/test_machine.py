@@ -146,12 +146,12 @@ async def main():
 asyncio.run(main())
 """
     site = next(path for path in sys.path if path.endswith("site-packages"))
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if subprocess.run([*as_nobody, "test", "-r", f"{site}/fastapi/__init__.py"], check=False).returncode:
+        pytest.skip("the checkout lies in a folder that an ordinary user cannot read")
     done = subprocess.run(
         [
-            "setpriv",
-            f"--reuid={NOBODY}",
-            f"--regid={NOBODY}",
-            "--clear-groups",
+            *as_nobody,
             "/usr/bin/python3",
             "-c",
             program,
