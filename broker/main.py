@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
@@ -11,10 +11,14 @@ from fastapi import FastAPI
 from sqlalchemy import text
 
 from broker.clients import ExecutorClient, QuoteClient
+from broker.payments.chain import Chain
+from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import FreeGate, PaymentGate
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
 from broker.payments.pricing import Pricing
+from broker.payments.reconciler import Reconciler
+from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.routes import compute, home, jobs
@@ -25,7 +29,7 @@ from shared.errors import StartupError
 from shared.health import Check, health_router
 from shared.http import internal_client, new_app
 from shared.logs import get_logger
-from shared.networks import network_named
+from shared.networks import PUBLIC_RPC, network_named
 from shared.serve import lazy_app
 from shared.settings import private_folder
 
@@ -44,6 +48,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     token = settings.internal_token
     url = _database_url(settings)
+    rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -57,30 +62,45 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
-            state.ledger = Ledger(database, network, clock)
+            state.ledger = Ledger(database, network, clock, settings.exposure_cap_atomic)
             offers = OfferBook(database, clock, settings.offer_ttl_s)
+            state.results = Results(settings.galaksio_home / "results")
             pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
+            chain = Chain(rpc_url, network) if rpc_url else None
+            fulfilment = Fulfilment(
+                ledger=state.ledger,
+                settlement=settlement,
+                executor=state.executor,
+                results=state.results,
+                chain=chain,
+                clock=clock,
+            )
+            reconciler = Reconciler(state.ledger, fulfilment)
             state.gate = (
-                FreeGate(pricing, state.ledger)
+                FreeGate(pricing, state.ledger, state.executor, state.results)
                 if terms is None
                 else PaymentGate(
                     terms=terms,
                     pricing=pricing,
                     offers=offers,
                     ledger=state.ledger,
-                    settlement=settlement,
+                    fulfilment=fulfilment,
+                    results=state.results,
                     clock=clock,
                     public_base_url=settings.public_base_url,
                 )
             )
-            sweeper = asyncio.create_task(_sweep(offers))
+            background = [asyncio.create_task(work) for work in (_sweep(offers), reconciler.run())]
             try:
                 yield
             finally:
-                sweeper.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sweeper
                 await state.gate.drain()
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+                await reconciler.drain()
+                if chain is not None:
+                    await chain.close()
                 await settlement.close()
                 await database.close()
 

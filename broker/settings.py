@@ -28,10 +28,12 @@ class BrokerSettings(CommonSettings):
         "https://x402.org/facilitator", validation_alias=names("X402_FACILITATOR_URL", "FACILITATOR_URL")
     )
     facilitator_timeout_s: float = Field(20.0, gt=0, le=120, validation_alias=names("FACILITATOR_TIMEOUT_S"))
+    chain_rpc_url: str | None = Field(None, validation_alias=names("CHAIN_RPC_URL"))
+    exposure_cap_usd: Decimal = Field(Decimal(5), gt=0, validation_alias=names("PAYER_EXPOSURE_USD"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
 
-    @field_validator("public_base_url", "quote_url", "executor_url", "facilitator_url")
+    @field_validator("public_base_url", "quote_url", "executor_url", "facilitator_url", "chain_rpc_url")
     @classmethod
     def _http_url(cls, value: str | None) -> str | None:
         if value is None:
@@ -39,6 +41,10 @@ class BrokerSettings(CommonSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+    @property
+    def exposure_cap_atomic(self) -> int:
+        return usd_to_atomic(self.exposure_cap_usd)
 
     @property
     def broker_fee_atomic(self) -> int:

@@ -1,4 +1,8 @@
-"""The broker's tables. Amounts are atomic units, times are Unix milliseconds, hex is lower case."""
+"""The broker's tables. Amounts are atomic units, times are Unix milliseconds, hex is lower case.
+
+A payment in flight is leased by the broker that works on it (`owner`, `lease_until`); one whose lease has
+run out belongs to nobody and is taken up by the reconciler. `settle` is `after` or `before` the work.
+"""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
@@ -30,7 +34,11 @@ jobs = Table(
     Column("provider", String(64), nullable=False),
     Column("status", String(32), nullable=False),
     Column("quote", Text, nullable=False),
+    Column("task", Text),
+    Column("time_limit_ms", Integer, nullable=False),
     Column("response", Text),
+    Column("response_file", String(64)),
+    Column("response_hash", String(64)),
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -48,6 +56,10 @@ payments = Table(
     Column("request_hash", String(64), nullable=False),
     Column("offer_id", String(36), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("settle", String(8), nullable=False),
+    Column("owner", String(32), nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
     Column("amount_atomic", BigInteger, nullable=False),
     Column("pay_to", String(42), nullable=False),
     Column("valid_before", BigInteger, nullable=False),
@@ -60,5 +72,30 @@ payments = Table(
     Column("updated_at", BigInteger, nullable=False),
     UniqueConstraint("chain_id", "asset", "payer", "nonce", name="payments_one_per_authorization"),
     Index("payments_by_job", "job_id"),
-    Index("payments_by_state", "state", "updated_at"),
+    Index("payments_by_payer", "payer", "state"),
+    Index("payments_by_state", "state", "lease_until"),
+)
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("payment_id", String(36), primary_key=True),
+    Column("job_id", String(36), nullable=False),
+    Column("payer", String(42), nullable=False),
+    Column("amount_atomic", BigInteger, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("transaction_hash", String(80)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+identifiers = Table(
+    "payment_identifiers",
+    metadata,
+    Column("payer", String(42), primary_key=True),
+    Column("identifier", String(128), primary_key=True),
+    Column("request_hash", String(64), nullable=False),
+    Column("payment_id", String(36), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )

@@ -13,6 +13,7 @@ X402_NETWORK=base-sepolia
 # The local payment network: `python -m devnet` (test money; never fund its keys for real).
 X402_FACILITATOR_URL=http://localhost:8402
 DEVNET_URL=http://localhost:8402
+CHAIN_RPC_URL=http://localhost:8402/rpc
 BROKER_PORT=8080
 QUOTE_PORT=8081
 EXECUTOR_PORT=8082

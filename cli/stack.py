@@ -184,6 +184,7 @@ def _environment(
     if with_devnet:
         environment["X402_FACILITATOR_URL"] = ports.url("devnet")
         environment["DEVNET_URL"] = ports.url("devnet")
+        environment["CHAIN_RPC_URL"] = ports.url("devnet") + "/rpc"
         environment["X402_NETWORK"] = "base-sepolia"
     if pay_to is not None:
         environment.setdefault("X402_WALLET_ADDRESS", pay_to)

@@ -8,6 +8,9 @@ from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
 from shared.errors import StartupError
 from shared.money import USD_DECIMALS
 
+PUBLIC_RPC = {"base": "https://mainnet.base.org", "base-sepolia": "https://sepolia.base.org"}
+"""Where the chain can be read when the host names no node of its own."""
+
 
 @dataclass(frozen=True)
 class Network:

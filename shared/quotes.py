@@ -21,7 +21,8 @@ class Quote(BaseModel):
     """One provider's price. `price_usd` is `price_atomic` (10^-6 USD) written as a decimal string.
 
     `recipient` is null when the host itself sells the work: the broker's wallet is paid.
-    `executable` is false for a price that is shown for comparison but cannot be bought here.
+    `executable` is false for a price that is shown for comparison but cannot be bought here; `settle` is
+    `before` for work that makes the executor pay somebody else.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -36,6 +37,7 @@ class Quote(BaseModel):
     x402_instructions: dict[str, Any] | None = None
     valid_until: str
     executable: bool = True
+    settle: Literal["after", "before"] = "after"
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

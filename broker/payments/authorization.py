@@ -19,6 +19,8 @@ _UINT = re.compile(r"(?:0|[1-9][0-9]{0,77})", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _NONCE = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _SIGNATURE = re.compile(r"0x[0-9a-fA-F]+", re.ASCII)
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
+PAYMENT_IDENTIFIER = "payment-identifier"
 _KEY_SIGNATURE_CHARS = 2 + 2 * 65
 _UINT256_END = 1 << 256
 
@@ -55,14 +57,17 @@ class Authorization:
 
 @dataclass(frozen=True)
 class Payment:
-    """What the client claims to pay with. `accepted` is the v2 echo of our requirement, None in v1."""
+    """What the client claims to pay with. `accepted` is the v2 echo of our requirement, None in v1.
+
+    `identifier` is the client's own idempotency key (the v2 extension `payment-identifier`).
+    """
 
     version: Literal[1, 2]
     scheme: str
     network: str
     authorization: Authorization
     accepted: dict[str, Any] | None
-    resource: dict[str, Any] | None = None
+    identifier: str | None = None
 
 
 def _bad(message: str) -> BadRequest:
@@ -116,15 +121,26 @@ def _read_v2(data: dict[str, Any]) -> Payment:
     accepted = data.get("accepted")
     if not isinstance(accepted, dict):
         raise _bad("accepted is missing")
-    resource = data.get("resource")
     return Payment(
         version=2,
         scheme=_text(accepted, "scheme"),
         network=_text(accepted, "network"),
         authorization=_read_authorization(data.get("payload")),
         accepted=accepted,
-        resource=resource if isinstance(resource, dict) else None,
+        identifier=_identifier(data.get("extensions")),
     )
+
+
+def _identifier(extensions: Any) -> str | None:
+    """The `payment-identifier` a v2 client chose: 16 to 128 of letters, digits, `-` and `_`."""
+    declared = extensions.get(PAYMENT_IDENTIFIER) if isinstance(extensions, dict) else None
+    info = declared.get("info") if isinstance(declared, dict) else None
+    value = info.get("id") if isinstance(info, dict) else None
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        raise _bad("payment-identifier must be 16 to 128 letters, digits, '-' or '_'")
+    return value
 
 
 def _read_authorization(payload: Any) -> Authorization:

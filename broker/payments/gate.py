@@ -4,42 +4,33 @@ strict headers → body → offer → local checks → reserve → verify → ru
 """
 
 import asyncio
-import json
-from dataclasses import dataclass
+import math
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from broker.clients import ExecutorClient
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
-from broker.payments.ledger import Ledger, NewJob, PaymentRow
+from broker.payments.fulfilment import Ended, Fulfilment
+from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
 from broker.payments.operations import Work
-from broker.payments.paid_route import NO_STORE, Call, Grant
+from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
-from broker.payments.settlement import Refused, Requirements, Settled, Settlement
+from broker.payments.records import IN_FLIGHT, NewJob, PaymentRow
+from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
 from shared.clock import Clock
 from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
 from shared.logs import get_logger
+from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
 
 WAIT_S = 100.0
 """How long a second use of an authorization waits for the first before it is told to come back."""
-IN_FLIGHT = frozenset({"reserved", "running", "ran", "settling"})
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A payment being taken: the request it is for, the offer it accepts, its row in the ledger."""
-
-    call: Call
-    work: Work
-    payment: Payment
-    offer: Offer
-    requirements: Requirements
-    row: PaymentRow
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 class PaymentGate:
@@ -52,7 +43,8 @@ class PaymentGate:
         pricing: Pricing,
         offers: OfferBook,
         ledger: Ledger,
-        settlement: Settlement,
+        fulfilment: Fulfilment,
+        results: Results,
         clock: Clock,
         public_base_url: str | None,
     ) -> None:
@@ -60,10 +52,11 @@ class PaymentGate:
         self._pricing = pricing
         self._offers = offers
         self._ledger = ledger
-        self._settlement = settlement
+        self._fulfilment = fulfilment
+        self._results = results
         self._clock = clock
         self._public_base_url = public_base_url
-        self._running: set[asyncio.Task[Response]] = set()
+        self._running: set[asyncio.Task[Ended]] = set()
 
     async def answer(self, call: Call) -> Response:
         """Answer one request to a paid route. Raises `GalaksioError` for what is wrong with it."""
@@ -74,14 +67,14 @@ class PaymentGate:
         if payment is None:
             return await self._challenge(call, work, "payment required")
         check_addressed_to_us(payment, self._terms)
-        known = await self._ledger.find(payment.authorization)
-        if known is not None and known.state != "voided":
+        known = await self._known(payment)
+        if known is not None:
             return await self._again(call, work, known)
         try:
             offer = await self._accepted_offer(call, work, payment)
         except PaymentRefused as exc:
             return await self._challenge(call, work, exc.message, exc.code)
-        return await self._reserve_and_work(call, work, payment, offer)
+        return await self._take(call, work, payment, offer)
 
     async def drain(self) -> None:
         """Wait for the paid work that is under way (at shutdown)."""
@@ -107,79 +100,73 @@ class PaymentGate:
         check_window(auth, self._clock(), work.time_limit_s)
         return offer
 
-    async def _reserve_and_work(self, call: Call, work: Work, payment: Payment, offer: Offer) -> Response:
-        requirements: Requirements = (
+    async def _take(self, call: Call, work: Work, payment: Payment, offer: Offer) -> Response:
+        """Reserve the authorization and carry it to its end."""
+        requirements = (
             self._terms.v1(offer, self._resource(call), call.operation.description)
             if payment.version == 1
             else self._terms.v2(offer)
-        )
+        ).model_dump(by_alias=True)
         auth = payment.authorization
-        new = NewJob(call.operation.name, call.hash(work), offer, auth.payer, call.label)
-        row = await self._ledger.reserve(auth, payment.version, new, requirements.model_dump(by_alias=True))
+        new = NewJob(
+            operation=call.operation.name,
+            request_hash=call.hash(work),
+            offer=offer,
+            requester=auth.payer,
+            task=work.task,
+            time_limit_ms=math.ceil(work.time_limit_s * 1000),
+            label=call.label,
+        )
+        row = await self._ledger.reserve(auth, payment.version, new, requirements, payment.identifier)
         if row is None:
-            known = await self._ledger.find(auth)
+            known = await self._known(payment)
             if known is None:
                 raise Unavailable("the payment could not be recorded; nothing was charged")
             return await self._again(call, work, known)
         # From here on the work goes on whether or not the client stays on the line.
-        task = asyncio.create_task(self._work(Attempt(call, work, payment, offer, requirements, row)))
+        task = asyncio.create_task(self._fulfilment.begin(row))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        return await self._answer_for(call, work, await asyncio.shield(task))
 
-    async def _work(self, attempt: Attempt) -> Response:
-        row = attempt.row
-        try:
-            refusal = await self._settlement.verify(attempt.payment, attempt.requirements)
-            if refusal is None:
-                await self._ledger.start(row)
-                response = await attempt.call.perform(Grant(row.job_id, attempt.work, attempt.offer))
-        except GalaksioError as exc:
-            await self._ledger.void(row, exc.code)
-            raise
-        except Exception:
-            await self._ledger.void(row, "internal_error")
-            raise
-        if refusal is not None:
-            await self._ledger.void(row, refusal)
-            text = f"the payment was refused: {refusal}"
-            return await self._challenge(attempt.call, attempt.work, text, refusal)
-        if response.status_code != 200:
-            await self._ledger.void(row, f"the work failed with status {response.status_code}")
-            return response
-        await self._ledger.keep_result(row, json.loads(bytes(response.body)))
-        return await self._settle(attempt)
-
-    async def _settle(self, attempt: Attempt) -> Response:
-        row = attempt.row
-        await self._ledger.settling(row)
-        outcome = await self._settlement.settle(attempt.payment, attempt.requirements)
-        if isinstance(outcome, Settled):
-            await self._ledger.settled(row, outcome.transaction_hash)
-            log.info("payment_settled", job_id=row.job_id, amount_atomic=row.amount_atomic)
-            return await self._deliver(row.job_id)
-        if isinstance(outcome, Refused):
-            await self._ledger.rejected(row, outcome.reason)
-            log.warning("settlement_refused", job_id=row.job_id, reason=outcome.reason)
-            return await self._withhold(attempt.call, attempt.work, row, outcome.reason)
-        await self._ledger.unknown(row, outcome.reason)
-        log.error("settlement_unknown", job_id=row.job_id, reason=outcome.reason)
-        return _pending(row.job_id)
+    async def _answer_for(self, call: Call, work: Work, ended: Ended) -> Response:
+        row = ended.payment
+        if row.state == "settled" and ended.error is None:
+            return await self._deliver(row)
+        if row.state == "settled":
+            raise await self._refund_owed(row)
+        if row.state == "unknown":
+            return _pending(row.job_id)
+        if row.state == "rejected":
+            return await self._withhold(call, work, row)
+        if ended.error is not None:
+            ended.error.extra.setdefault("jobId", row.job_id)
+            raise ended.error
+        reason = ended.refusal or "invalid_payment"
+        return await self._challenge(call, work, f"the payment was refused: {reason}", reason)
 
     # -- the same authorization again ----------------------------------------------------------
+
+    async def _known(self, payment: Payment) -> PaymentRow | None:
+        """The ledger's row for this authorization or payment-identifier, unless it is free to be used."""
+        auth = payment.authorization
+        row = await self._ledger.find(auth)
+        if (row is None or row.state == "voided") and payment.identifier is not None:
+            row = await self._ledger.find_identified(auth.payer, payment.identifier)
+        return None if row is None or row.state == "voided" else row
 
     async def _again(self, call: Call, work: Work, row: PaymentRow) -> Response:
         """Never a second run or settlement: the first one's result, or where to wait for it."""
         if row.request_hash != call.hash(work):
             raise Conflict(
-                "this authorization was already used for another request: sign a new one",
+                "this authorization or payment-identifier was already used for another request",
                 code="authorization_used",
             )
         row = await self._when_finished(row)
         if row.state == "settled":
-            return await self._deliver(row.job_id)
+            return await self._deliver(row)
         if row.state == "rejected":
-            return await self._withhold(call, work, row, row.reason or "refused")
+            return await self._withhold(call, work, row)
         if row.state == "voided":
             raise Unavailable(
                 "the first use of this authorization failed; nothing was charged; send it again",
@@ -199,16 +186,33 @@ class PaymentGate:
 
     # -- answers -------------------------------------------------------------------------------
 
-    async def _deliver(self, job_id: str) -> Response:
-        """The kept result with its receipt, the same however often it is asked for."""
-        job, row = await self._ledger.job(job_id), await self._ledger.payment_of_job(job_id)
-        if job is None or job.response is None or row is None:
-            raise GalaksioError("the result of this payment cannot be found", code="result_missing")
+    async def _deliver(self, row: PaymentRow) -> Response:
+        """The kept result with its receipt, the same bytes however often it is asked for."""
+        job = await self._ledger.job(row.job_id)
+        body = None if job is None else await self._results.read(job)
+        if body is None:
+            raise await self._refund_owed(row)
         receipt = self._receipt(row, success=True, transaction=row.transaction_hash)
-        return JSONResponse(job.response, headers={**receipt, **NO_STORE})
+        return Response(body, media_type="application/json", headers={**receipt, **NO_STORE})
 
-    async def _withhold(self, call: Call, work: Work, row: PaymentRow, reason: str) -> Response:
+    async def _refund_owed(self, row: PaymentRow) -> GalaksioError:
+        """Paid ahead, and the work failed: what is owed back is said and can be looked up."""
+        refund = await self._ledger.refund_of(row.id)
+        if refund is None:
+            log.error("result_missing", payment_id=row.id, job_id=row.job_id)
+            return GalaksioError("the result of this payment cannot be found", code="result_missing")
+        amount = atomic_to_usd(refund["amount_atomic"])
+        return GalaksioError(
+            f"the provider failed after it was paid; ${amount} is owed back to {row.payer}",
+            status=502,
+            code="refund_owed",
+            extra={"jobId": row.job_id, "refund": {"state": refund["state"], "amountUsd": amount}},
+            headers=self._receipt(row, success=True, transaction=row.transaction_hash),
+        )
+
+    async def _withhold(self, call: Call, work: Work, row: PaymentRow) -> Response:
         """The settlement was refused: no result, and a new payment is the right next step."""
+        reason = row.reason or "refused"
         receipt = self._receipt(row, success=False, transaction="", error_reason=reason)
         return await self._challenge(call, work, f"settlement refused: {reason}", reason, receipt)
 
@@ -257,24 +261,35 @@ class PaymentGate:
 class FreeGate:
     """`X402_ENABLED=false`: every call is worked on and nothing is charged."""
 
-    def __init__(self, pricing: Pricing, ledger: Ledger) -> None:
+    def __init__(self, pricing: Pricing, ledger: Ledger, executor: ExecutorClient, results: Results) -> None:
         self._pricing = pricing
         self._ledger = ledger
+        self._executor = executor
+        self._results = results
 
     async def answer(self, call: Call) -> Response:
         work = call.operation.parse(call.body)
         hash_ = call.hash(work)
         offer = await self._pricing.offer(call.operation, work, hash_)
-        new = NewJob(call.operation.name, hash_, offer, "anonymous", call.label)
+        limit_ms = math.ceil(work.time_limit_s * 1000)
+        new = NewJob(call.operation.name, hash_, offer, "anonymous", work.task, limit_ms, call.label)
         job_id = await self._ledger.open_unpaid(new)
-        response = await call.perform(Grant(job_id, work, offer))
-        if response.status_code == 200:
-            await self._ledger.finish_unpaid(job_id, json.loads(bytes(response.body)), None)
-        else:
-            await self._ledger.finish_unpaid(
-                job_id, None, f"the work failed with status {response.status_code}"
+        try:
+            result = await self._executor.execute(
+                job_id, call.operation.name, offer.provider, work.task, work.time_limit_s
             )
-        return response
+            body = {
+                "jobId": job_id,
+                "status": "completed",
+                "provider": offer.provider,
+                "price_usd": "0",
+                "result": call.operation.read_result(result),
+            }
+        except GalaksioError as error:
+            await self._ledger.finish_unpaid(job_id, None, error.code)
+            raise
+        await self._ledger.finish_unpaid(job_id, await self._results.keep(job_id, body), None)
+        return JSONResponse(body, headers=NO_STORE)
 
     async def drain(self) -> None:
         """Nothing is owed to anybody."""

@@ -1,279 +1,219 @@
 """The payments ledger: one durable row per authorization, moved by conditional updates (payments.md §3).
 
-    reserved → running → ran → settling → settled
+    reserved → running → ran → settling → settled        settle after the work (the default)
+    reserved → settling → running → settled              settle before it, where upstream money moves
        └─────────┴→ voided         ├────→ rejected
-                                   └────→ unknown
+                                   └────→ unknown → settled | rejected | settling
 
 `voided`: nothing was charged and nothing will be; the same authorization may try again.
 `rejected`: the settlement was refused; the result is withheld.
 `unknown`: nobody knows whether money moved; never treated as failed.
+
+A row in flight is leased by one broker. Only the holder of the lease may move it, and whoever finds a
+lease that has run out may take it over: a broker that was killed or froze cannot act on it any more.
 """
 
-import json
-import uuid
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import Row, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_, select, update
 
-from broker.payments.authorization import Authorization
-from broker.payments.offers import Offer
-from broker.tables import jobs, payments
-from shared.clock import Clock
-from shared.database import Database
+from broker.payments.records import (
+    EXPOSED,
+    IN_FLIGHT,
+    LEASE_MS,
+    KeptResult,
+    LedgerError,
+    PaymentRow,
+    State,
+    read_payment_row,
+)
+from broker.payments.reservations import Reservations
+from broker.tables import jobs, payments, refunds
 from shared.jobs import JobStatus
-from shared.networks import Network
-
-State = Literal["reserved", "running", "ran", "settling", "settled", "voided", "rejected", "unknown"]
 
 
-class LedgerError(Exception):
-    """A transition that the state machine does not allow: the row was not in the expected state."""
-
-
-@dataclass(frozen=True)
-class PaymentRow:
-    """One authorization in the ledger. Amounts are atomic units; addresses and nonce lower case."""
-
-    id: str
-    job_id: str
-    request_hash: str
-    offer_id: str
-    state: State
-    payer: str
-    nonce: str
-    amount_atomic: int
-    x402_version: int
-    transaction_hash: str | None
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class JobRow:
-    """One job. `quote` and `response` are parsed JSON; times are Unix milliseconds."""
-
-    id: str
-    operation: str
-    requester: str
-    label: str | None
-    provider: str
-    status: JobStatus
-    quote: dict[str, Any]
-    response: dict[str, Any] | None
-    error: str | None
-    created_at_ms: int
-    updated_at_ms: int
-
-
-@dataclass(frozen=True)
-class NewJob:
-    """What is written down when a job begins. `label` is the caller's own `x-wallet`, never an identity."""
-
-    operation: str
-    request_hash: str
-    offer: Offer
-    requester: str
-    label: str | None = None
-
-
-class Ledger:
-    """All reads and writes of jobs and payments."""
-
-    def __init__(self, database: Database, network: Network, clock: Clock) -> None:
-        self._database = database
-        self._network = network
-        self._clock = clock
-
-    # -- reserving -----------------------------------------------------------------------------
-
-    async def reserve(
-        self, auth: Authorization, version: int, new: NewJob, requirements: dict[str, Any]
-    ) -> PaymentRow | None:
-        """Claim `auth` for `new`: exactly one caller ever gets the row, all others get None.
-
-        A voided authorization can be claimed again. The job row is written in the same transaction.
-        """
-        job_id, now = str(uuid.uuid4()), self._now_ms()
-        fresh = {
-            "job_id": job_id,
-            "request_hash": new.request_hash,
-            "offer_id": new.offer.id,
-            "state": "reserved",
-            "amount_atomic": auth.value,
-            "pay_to": auth.pay_to,
-            "valid_before": min(auth.valid_before, 2**62),
-            "x402_version": version,
-            "payload": json.dumps(auth.payload()),
-            "requirements": json.dumps(requirements),
-            "transaction_hash": None,
-            "reason": None,
-            "updated_at": now,
-        }
-        insert = (sqlite_insert if self._database.is_sqlite else postgres_insert)(payments).values(
-            id=str(uuid.uuid4()), **self._key(auth), created_at=now, **fresh
-        )
-        claim = insert.on_conflict_do_update(
-            index_elements=list(self._key(auth)), set_=fresh, where=payments.c.state == "voided"
-        ).returning(payments)
-        async with self._database.write() as connection:
-            row = (await connection.execute(claim)).one_or_none()
-            if row is None:
-                return None
-            await self._insert_job(connection, job_id, new, now)
-            return _payment(row)
-
-    async def open_unpaid(self, new: NewJob) -> str:
-        """Write down a job that nobody pays for (`X402_ENABLED=false`); returns its id."""
-        job_id = str(uuid.uuid4())
-        async with self._database.write() as connection:
-            await self._insert_job(connection, job_id, new, self._now_ms())
-        return job_id
+class Ledger(Reservations):
+    """Jobs and payments on their way; `Reservations` begins them, `Readings` looks at them."""
 
     # -- transitions ---------------------------------------------------------------------------
 
-    async def start(self, payment: PaymentRow) -> None:
-        await self._move(payment, "reserved", "running", job_status="running")
+    async def start(self, payment: PaymentRow) -> PaymentRow:
+        """The work begins. (Paid before the work: straight out of `settling`, see `paid_ahead`.)"""
+        return await self._move(payment, "reserved", "running", job_status="running")
 
-    async def keep_result(self, payment: PaymentRow, response: dict[str, Any]) -> None:
-        """The work is done and its result is durable; the job is not completed before it is paid."""
-        await self._move(payment, "running", "ran", job={"response": json.dumps(response)})
+    async def skip_to_ran(self, payment: PaymentRow) -> PaymentRow:
+        """The job was done for an earlier authorization that did not settle: nothing is run again."""
+        return await self._move(payment, "reserved", "ran")
 
-    async def settling(self, payment: PaymentRow) -> None:
-        await self._move(payment, "ran", "settling")
+    async def keep_result(self, payment: PaymentRow, kept: KeptResult) -> PaymentRow:
+        """The work is done and its result durable. Not completed before it is paid."""
+        if payment.transaction_hash is not None:
+            return await self._move(
+                payment, "running", "settled", job=kept.columns(), job_status="completed", forget_task=True
+            )
+        return await self._move(payment, "running", "ran", job=kept.columns())
 
-    async def settled(self, payment: PaymentRow, transaction_hash: str) -> None:
-        fields = {"transaction_hash": transaction_hash}
-        await self._move(payment, "settling", "settled", fields=fields, job_status="completed")
+    async def settling(self, payment: PaymentRow) -> PaymentRow:
+        return await self._move(payment, ("reserved", "ran", "unknown"), "settling")
 
-    async def rejected(self, payment: PaymentRow, reason: str) -> None:
-        await self._move(payment, "settling", "rejected", fields={"reason": reason}, job_status="unpaid")
+    async def settled(self, payment: PaymentRow, transaction_hash: str) -> PaymentRow:
+        """The money has moved: the job is completed, or, paid before the work, now begins."""
+        fields = {"transaction_hash": transaction_hash, "reason": None}
+        source: tuple[State, ...] = ("settling", "unknown")
+        if payment.settle == "before":
+            return await self._move(payment, source, "running", fields=fields, job_status="running")
+        return await self._move(
+            payment, source, "settled", fields=fields, job_status="completed", forget_task=True
+        )
 
-    async def unknown(self, payment: PaymentRow, reason: str) -> None:
-        await self._move(payment, "settling", "unknown", fields={"reason": reason})
+    async def rejected(self, payment: PaymentRow, reason: str) -> PaymentRow:
+        """Refused for certain. Work that was done is withheld; work paid ahead never began."""
+        return await self._move(
+            payment,
+            ("settling", "unknown"),
+            "rejected",
+            fields={"reason": reason},
+            job_status="unpaid" if payment.settle == "after" else "failed",
+            forget_task=True,
+        )
 
-    async def void(self, payment: PaymentRow, reason: str) -> None:
+    async def unknown(self, payment: PaymentRow, reason: str, retry_in_ms: int) -> PaymentRow:
+        """Let go of the row; it is looked at again after `retry_in_ms`, by whichever broker comes first."""
+        fields = {
+            "reason": reason,
+            "attempts": payment.attempts + 1,
+            "lease_until": self._now_ms() + retry_in_ms,
+        }
+        return await self._move(payment, ("settling", "unknown"), "unknown", fields=fields)
+
+    async def void(self, payment: PaymentRow, reason: str) -> PaymentRow:
         """Nothing ran to a result and nothing was broadcast: the authorization is free again."""
-        await self._move(
+        if payment.transaction_hash is not None:
+            raise LedgerError(f"payment {payment.id} has moved money and cannot be voided")
+        job = await self.job(payment.job_id)
+        has_result = job is not None and job.has_result
+        return await self._move(
             payment,
             ("reserved", "running"),
             "voided",
             fields={"reason": reason},
-            job={"error": reason},
-            job_status="failed",
+            job={} if has_result else {"error": reason},
+            job_status="unpaid" if has_result else "failed",
+            forget_task=True,
         )
 
-    async def finish_unpaid(self, job_id: str, response: dict[str, Any] | None, error: str | None) -> None:
-        values = {
-            "status": "failed" if response is None else "completed",
-            "response": None if response is None else json.dumps(response),
+    async def owe_refund(self, payment: PaymentRow, reason: str) -> PaymentRow:
+        """Paid ahead and the work failed: the payment stands, and the same amount is owed back."""
+        now = self._now_ms()
+        owed = {
+            "payment_id": payment.id,
+            "job_id": payment.job_id,
+            "payer": payment.payer,
+            "amount_atomic": payment.amount_atomic,
+            "state": "owed",
+            "reason": reason,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return await self._move(
+            payment,
+            "running",
+            "settled",
+            job={"error": reason},
+            job_status="failed",
+            forget_task=True,
+            also=refunds.insert().values(**owed),
+        )
+
+    async def finish_unpaid(self, job_id: str, kept: KeptResult | None, error: str | None) -> None:
+        """The end of a job that nobody pays for."""
+        values: dict[str, Any] = {
+            "status": "failed" if kept is None else "completed",
             "error": error,
+            "task": None,
             "updated_at": self._now_ms(),
+            **({} if kept is None else kept.columns()),
         }
         async with self._database.write() as connection:
             await connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
 
-    # -- reading -------------------------------------------------------------------------------
+    # -- leases --------------------------------------------------------------------------------
 
-    async def find(self, auth: Authorization) -> PaymentRow | None:
-        conditions = [payments.c[name] == value for name, value in self._key(auth).items()]
-        return await self._one_payment(*conditions)
-
-    async def payment(self, payment_id: str) -> PaymentRow | None:
-        return await self._one_payment(payments.c.id == payment_id)
-
-    async def payment_of_job(self, job_id: str) -> PaymentRow | None:
-        return await self._one_payment(payments.c.job_id == job_id)
-
-    async def job(self, job_id: str) -> JobRow | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).one_or_none()
-        return None if row is None else _job(row)
-
-    # -- inside --------------------------------------------------------------------------------
-
-    def _now_ms(self) -> int:
-        return int(self._clock() * 1000)
-
-    def _key(self, auth: Authorization) -> dict[str, Any]:
-        return {
-            "chain_id": self._network.chain_id,
-            "asset": self._network.asset.lower(),
-            "payer": auth.payer,
-            "nonce": auth.nonce,
-        }
-
-    async def _one_payment(self, *conditions: Any) -> PaymentRow | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(payments).where(*conditions))).one_or_none()
-        return None if row is None else _payment(row)
-
-    async def _insert_job(self, connection: AsyncConnection, job_id: str, new: NewJob, now: int) -> None:
-        await connection.execute(
-            jobs.insert().values(
-                id=job_id,
-                operation=new.operation,
-                request_hash=new.request_hash,
-                requester=new.requester,
-                label=new.label,
-                provider=new.offer.provider,
-                status="queued",
-                quote=json.dumps(new.offer.quote),
-                created_at=now,
-                updated_at=now,
+    async def renew_leases(self, payment_ids: Collection[str]) -> int:
+        """Keep what this broker works on; returns how many rows that is."""
+        async with self._database.write() as connection:
+            kept = await connection.execute(
+                update(payments)
+                .where(
+                    payments.c.id.in_(payment_ids),
+                    payments.c.owner == self.owner,
+                    payments.c.state.in_(IN_FLIGHT),
+                )
+                .values(lease_until=self._now_ms() + LEASE_MS)
             )
-        )
+        return int(kept.rowcount)
+
+    async def take_over(self, limit: int) -> list[PaymentRow]:
+        """Lease rows that nobody works on: left behind in flight, or unknown and due."""
+        now = self._now_ms()
+        due = and_(payments.c.state.in_(EXPOSED), payments.c.lease_until < now)
+        async with self._database.read() as connection:
+            found = (await connection.execute(select(payments.c.id).where(due).limit(limit))).scalars().all()
+        taken = []
+        for payment_id in found:
+            async with self._database.write() as connection:
+                row = (
+                    await connection.execute(
+                        update(payments)
+                        .where(payments.c.id == payment_id, due)
+                        .values(owner=self.owner, lease_until=now + LEASE_MS)
+                        .returning(payments)
+                    )
+                ).one_or_none()
+            if row is not None:
+                taken.append(read_payment_row(row))
+        return taken
 
     async def _move(
         self,
         payment: PaymentRow,
-        source: State | tuple[State, ...],
+        source: State | Sequence[State],
         target: State,
         *,
         fields: dict[str, Any] | None = None,
         job: dict[str, Any] | None = None,
         job_status: JobStatus | None = None,
-    ) -> None:
+        forget_task: bool = False,
+        also: Any = None,
+    ) -> PaymentRow:
         now = self._now_ms()
-        sources = (source,) if isinstance(source, str) else source
+        sources = (source,) if isinstance(source, str) else tuple(source)
         job_values = {**(job or {}), **({"status": job_status} if job_status else {})}
+        if forget_task:
+            job_values["task"] = None
+        values = {"lease_until": now + LEASE_MS, **(fields or {}), "state": target, "updated_at": now}
         async with self._database.write() as connection:
             moved = await connection.execute(
                 update(payments)
                 .where(
                     payments.c.id == payment.id,
                     payments.c.job_id == payment.job_id,
+                    payments.c.owner == self.owner,
                     payments.c.state.in_(sources),
                 )
-                .values(state=target, updated_at=now, **(fields or {}))
+                .values(**values)
+                .returning(payments)
             )
-            if moved.rowcount != 1:
+            row = moved.one_or_none()
+            if row is None:
                 raise LedgerError(
-                    f"payment {payment.id} was not {' or '.join(sources)} when it became {target}"
+                    f"payment {payment.id} was not ours and {' or '.join(sources)} when it became {target}"
                 )
             if job_values:
                 await connection.execute(
                     update(jobs).where(jobs.c.id == payment.job_id).values(**job_values, updated_at=now)
                 )
-
-
-def _payment(row: Row[Any]) -> PaymentRow:
-    return PaymentRow(**{name: getattr(row, name) for name in PaymentRow.__dataclass_fields__})
-
-
-def _job(row: Row[Any]) -> JobRow:
-    return JobRow(
-        id=row.id,
-        operation=row.operation,
-        requester=row.requester,
-        label=row.label,
-        provider=row.provider,
-        status=row.status,
-        quote=json.loads(row.quote),
-        response=None if row.response is None else json.loads(row.response),
-        error=row.error,
-        created_at_ms=row.created_at,
-        updated_at_ms=row.updated_at,
-    )
+            if also is not None:
+                await connection.execute(also)
+        return read_payment_row(row)

@@ -5,7 +5,7 @@ import json
 import uuid
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row, delete, insert, select
 
@@ -34,6 +34,11 @@ class Offer:
     max_timeout_s: int
     created_at_ms: int
     expires_at_ms: int
+
+    @property
+    def settle(self) -> Literal["after", "before"]:
+        """When the customer's payment is settled: before the work where upstream money moves."""
+        return "before" if self.quote.get("settle") == "before" else "after"
 
 
 def request_hash(method: str, route: str, meaning: Any) -> str:

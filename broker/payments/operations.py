@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shared.errors import BadRequest
-from shared.jobs import LANGUAGES, RunRequest, parse_run_request
+from pydantic import ValidationError
+
+from shared.errors import BadRequest, Unavailable
+from shared.jobs import LANGUAGES, RunRequest, RunResult, parse_run_request
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Operation:
     starting_ask: dict[str, Any]
     example: dict[str, Any]
     input_schema: dict[str, Any]
+    read_result: Callable[[Any], dict[str, object]]
 
     @property
     def discovery_schema(self) -> dict[str, Any]:
@@ -76,6 +79,15 @@ def _run_work(body: bytes) -> Work:
     )
 
 
+def _run_result(answer: Any) -> dict[str, object]:
+    try:
+        return RunResult.model_validate(answer).model_dump(mode="json")
+    except ValidationError:
+        raise Unavailable(
+            "the executor's answer was not understood; nothing was charged", code="bad_result"
+        ) from None
+
+
 RUN = Operation(
     name="run",
     quote_path="/quote/run",
@@ -84,4 +96,8 @@ RUN = Operation(
     starting_ask={"codeSize": 1, "timeout": 1},
     example={"code": "print('Hello')", "language": "python"},
     input_schema=RunRequest.model_json_schema(),
+    read_result=_run_result,
 )
+
+OPERATIONS = {operation.name: operation for operation in (RUN,)}
+"""By the name under which jobs are written down."""

@@ -1,8 +1,7 @@
-"""Routes that are sold. The gate is middleware on the *matched* route, and the default is no.
+"""Routes that are sold. The gate is ASGI middleware on the *matched* route, and the default is no.
 
-`PaidRoute.handle` is the only way to a paid endpoint, whatever the spelling of the path, and a paid
-endpoint works only with the `Grant` that a gate puts into the scope. Reached in any other way, it
-refuses.
+The router calls `PaidRoute.handle` after matching, whatever the spelling of the path. The gate takes the
+payment and has the work done; the endpoint itself only describes the route, and refuses if it is reached.
 """
 
 from collections.abc import Callable
@@ -10,25 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from broker.payments.offers import Offer, request_hash
+from broker.payments.offers import request_hash
 from broker.payments.operations import Operation, Work
 from shared.errors import GalaksioError
-
-GRANT = "galaksio.grant"
-NO_STORE = {"Cache-Control": "no-store"}
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Permission to do one piece of work, given by a gate and by nothing else."""
-
-    job_id: str
-    work: Work
-    offer: Offer
 
 
 @dataclass(frozen=True)
@@ -37,7 +25,6 @@ class Call:
 
     operation: Operation
     route: str
-    app: ASGIApp
     scope: Scope
     body: bytes
 
@@ -46,33 +33,16 @@ class Call:
         return str(self.scope["method"])
 
     @property
+    def headers(self) -> Headers:
+        return Headers(scope=self.scope)
+
+    @property
     def label(self) -> str | None:
         """The caller's own `x-wallet`: kept as a label, never believed (api.md)."""
-        return Request(self.scope).headers.get("x-wallet", "")[:128] or None
+        return self.headers.get("x-wallet", "")[:128] or None
 
     def hash(self, work: Work) -> str:
         return request_hash(self.method, self.route, work.meaning)
-
-    async def perform(self, grant: Grant) -> Response:
-        """Do the work: run the endpoint with `grant` and hold its answer back. Its headers stay here."""
-        status, parts, retry_after = 500, [], None
-
-        async def nothing_more() -> Message:
-            return {"type": "http.disconnect"}
-
-        async def hold(message: Message) -> None:
-            nonlocal status, retry_after
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                retry_after = dict(message["headers"]).get(b"retry-after")
-            elif message["type"] == "http.response.body":
-                parts.append(message.get("body", b""))
-
-        await self.app({**self.scope, GRANT: grant}, nothing_more, hold)
-        headers = {"Retry-After": retry_after.decode()} if retry_after else {}
-        return Response(
-            b"".join(parts), status, media_type="application/json", headers={**headers, **NO_STORE}
-        )
 
 
 class Gate(Protocol):
@@ -83,7 +53,7 @@ class Gate(Protocol):
 
 
 class PaidRoute(APIRoute):
-    """A route whose endpoint was marked with `sells(operation)` and stands behind `app.state.gate`."""
+    """A route that is answered by `app.state.gate` alone; its endpoint describes it and does nothing."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **kwargs: Any) -> None:
         self.operation = _operation_of(endpoint)
@@ -95,12 +65,12 @@ class PaidRoute(APIRoute):
             return
         gate: Gate = scope["app"].state.gate
         body = await Request(scope, receive).body()
-        response = await gate.answer(Call(self.operation, self.path_format, super().handle, scope, body))
+        response = await gate.answer(Call(self.operation, self.path_format, scope, body))
         await response(scope, receive, send)
 
 
 def sells(operation: Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark an endpoint as the work behind `operation`."""
+    """Mark an endpoint as the description of `operation`."""
 
     def mark(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         endpoint.operation = operation  # type: ignore[attr-defined]
@@ -116,9 +86,6 @@ def _operation_of(endpoint: Callable[..., Any]) -> Operation:
     return operation
 
 
-def require_grant(request: Request) -> Grant:
-    """The gate's permission. Without it a paid endpoint does nothing, however it was reached."""
-    grant = request.scope.get(GRANT)
-    if not isinstance(grant, Grant):
-        raise GalaksioError("this work is not paid for", status=403, code="not_granted")
-    return grant
+def not_for_free() -> GalaksioError:
+    """What a paid endpoint answers when it is reached past the gate."""
+    return GalaksioError("this work is not paid for", status=403, code="not_granted")

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 from x402.http import FacilitatorConfig, HTTPFacilitatorClient
 from x402.mechanisms.evm import constants as evm
-from x402.schemas import PaymentPayload, PaymentRequirements, ResourceInfo, SettleResponse
+from x402.schemas import PaymentPayload, PaymentRequirements, SettleResponse
 from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
 
-from broker.payments.authorization import Authorization, Payment
+from broker.payments.records import PaymentRow
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
@@ -39,8 +39,6 @@ REFUSALS = frozenset(
         evm.ERR_UNSUPPORTED_SCHEME,
     }
 )
-
-Requirements = PaymentRequirements | PaymentRequirementsV1
 
 
 @dataclass(frozen=True)
@@ -84,10 +82,10 @@ class Settlement:
         answer.raise_for_status()
         return any(self._network.matches(str(kind.get("network"))) for kind in answer.json()["kinds"])
 
-    async def verify(self, payment: Payment, requirements: Requirements) -> str | None:
+    async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            answer = await self._client.verify(_payload(payment, requirements), requirements)
+            answer = await self._client.verify(*_wire(payment))
         except (httpx.HTTPError, ValueError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
@@ -95,15 +93,15 @@ class Settlement:
             ) from None
         if not answer.is_valid:
             return answer.invalid_reason or "invalid_payment"
-        if answer.payer is not None and answer.payer.lower() != payment.authorization.payer:
+        if answer.payer is not None and answer.payer.lower() != payment.payer:
             return "payer_mismatch"
         return None
 
-    async def settle(self, payment: Payment, requirements: Requirements) -> Outcome:
+    async def settle(self, payment: PaymentRow) -> Outcome:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
-                answer = await self._client.settle(_payload(payment, requirements), requirements)
+                answer = await self._client.settle(*_wire(payment))
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
                 # Nothing left this machine, so asking again cannot pay twice.
                 if attempt == CONNECT_TRIES:
@@ -112,10 +110,10 @@ class Settlement:
             except (httpx.HTTPError, ValueError) as exc:
                 return Unknown(f"no readable answer from the facilitator: {type(exc).__name__}")
             else:
-                return self._judge(answer, payment.authorization)
+                return self._judge(answer, payment)
         raise AssertionError("unreachable")
 
-    def _judge(self, answer: SettleResponse, auth: Authorization) -> Outcome:
+    def _judge(self, answer: SettleResponse, payment: PaymentRow) -> Outcome:
         if not answer.success:
             reason = answer.error_reason or "settlement_failed"
             return Refused(reason) if reason in REFUSALS and not answer.transaction else Unknown(reason)
@@ -124,8 +122,8 @@ class Settlement:
             for name, good in (
                 ("transaction", _is_transaction_hash(answer.transaction)),
                 ("network", self._network.matches(answer.network)),
-                ("payer", answer.payer is None or answer.payer.lower() == auth.payer),
-                ("amount", answer.amount in {None, "", str(auth.value)}),
+                ("payer", answer.payer is None or answer.payer.lower() == payment.payer),
+                ("amount", answer.amount in {None, "", str(payment.amount_atomic)}),
             )
             if not good
         ]
@@ -140,9 +138,10 @@ def _is_transaction_hash(text: str) -> bool:
     return text.startswith("0x") and len(digits) == 64 and all(c in "0123456789abcdefABCDEF" for c in digits)
 
 
-def _payload(payment: Payment, requirements: Requirements) -> Any:
-    auth = payment.authorization.payload()
-    if isinstance(requirements, PaymentRequirementsV1):
-        return PaymentPayloadV1(scheme=payment.scheme, network=payment.network, payload=auth)
-    resource = ResourceInfo.model_validate(payment.resource) if payment.resource else None
-    return PaymentPayload(payload=auth, accepted=requirements, resource=resource)
+def _wire(payment: PaymentRow) -> tuple[Any, Any]:
+    """What the facilitator is asked with: the payload and the requirements, in the payment's own version."""
+    if payment.x402_version == 1:
+        v1 = PaymentRequirementsV1.model_validate(payment.requirements)
+        return PaymentPayloadV1(scheme=v1.scheme, network=v1.network, payload=payment.payload), v1
+    v2 = PaymentRequirements.model_validate(payment.requirements)
+    return PaymentPayload(payload=payment.payload, accepted=v2), v2

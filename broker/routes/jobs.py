@@ -1,8 +1,13 @@
 """Where a job stands: `GET /status/{id}` and its other names."""
 
+import json
+from typing import Any
+
 from fastapi import APIRouter, Request
 
-from broker.payments.ledger import JobRow, Ledger, PaymentRow
+from broker.payments.ledger import Ledger
+from broker.payments.records import JobRow, PaymentRow
+from broker.payments.results import Results
 from broker.routes.schemas import ErrorBody, JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
@@ -22,11 +27,13 @@ async def status(job_id: str, request: Request) -> JobView:
         raise GalaksioError(
             "there is no job with this id", status=404, code="not-found", extra={"error": "not-found"}
         )
-    return _view(job, await ledger.payment_of_job(job_id), request.app.state.settings.x402_network)
+    results: Results = request.app.state.results
+    shown = await results.read(job) if job.status == "completed" else None
+    payment = await ledger.payment_of_job(job_id)
+    return _view(job, json.loads(shown) if shown else {}, payment, request.app.state.settings.x402_network)
 
 
-def _view(job: JobRow, payment: PaymentRow | None, network: str) -> JobView:
-    shown = job.response if job.status == "completed" and job.response else {}
+def _view(job: JobRow, shown: dict[str, Any], payment: PaymentRow | None, network: str) -> JobView:
     return JobView(
         id=job.id,
         requester=job.requester,

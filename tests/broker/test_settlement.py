@@ -7,8 +7,9 @@ import httpx
 import pytest
 import respx
 
-from broker.payments.authorization import Authorization, Payment
+from broker.payments.authorization import Authorization
 from broker.payments.offers import Offer
+from broker.payments.records import PaymentRow
 from broker.payments.settlement import Refused, Settled, Settlement, Unknown
 from broker.payments.terms import Terms
 from shared.errors import Unavailable
@@ -19,9 +20,32 @@ TX = "0x" + "Ab" * 32
 AUTH = Authorization(
     "0x" + "aa" * 20, "0x" + "bb" * 20, 5800, 0, 1_800_000_250, "0x" + "cc" * 32, "0x" + "dd" * 65
 )
-PAYMENT = Payment(1, "exact", "base-sepolia", AUTH, None)
 OFFER = Offer("offer", "hash", 5800, "local", {}, 270, 0, 0)
 GOOD = {"success": True, "transaction": TX, "network": "base-sepolia", "payer": AUTH.payer}
+
+
+def payment(terms: Terms) -> PaymentRow:
+    wanted = terms.v1(OFFER, "http://broker.test/run", "run").model_dump(by_alias=True)
+    return PaymentRow(
+        id="payment",
+        job_id="job",
+        request_hash="hash",
+        offer_id="offer",
+        state="settling",
+        settle="after",
+        owner="me",
+        attempts=0,
+        payer=AUTH.payer,
+        nonce=AUTH.nonce,
+        amount_atomic=AUTH.value,
+        valid_before=AUTH.valid_before,
+        x402_version=1,
+        payload=AUTH.payload(),
+        requirements=wanted,
+        transaction_hash=None,
+        reason=None,
+        created_at=0,
+    )
 
 
 @pytest.fixture
@@ -38,7 +62,7 @@ async def settle(settlement: Settlement, terms: Terms, answer: Any) -> Any:
             route.mock(side_effect=answer)
         else:
             route.mock(return_value=answer)
-        return await settlement.settle(PAYMENT, terms.v1(OFFER, "http://broker.test/run", "run"))
+        return await settlement.settle(payment(terms))
 
 
 async def test_a_success_with_the_right_particulars_is_settled(settlement: Settlement, terms: Terms) -> None:
@@ -112,16 +136,15 @@ async def test_only_a_refused_connection_is_tried_again(settlement: Settlement, 
         route = respx.post(f"{URL}/settle").mock(
             side_effect=[httpx.ConnectError("refused"), httpx.Response(200, json=GOOD)]
         )
-        outcome = await settlement.settle(PAYMENT, terms.v1(OFFER, "http://broker.test/run", "run"))
+        outcome = await settlement.settle(payment(terms))
         assert (outcome, route.call_count) == (Settled(TX.lower()), 2)
     with respx.mock:
         route = respx.post(f"{URL}/settle").mock(side_effect=httpx.ReadTimeout("slow"))
-        await settlement.settle(PAYMENT, terms.v1(OFFER, "http://broker.test/run", "run"))
+        await settlement.settle(payment(terms))
         assert route.call_count == 1
 
 
 async def test_verify_tells_good_from_bad_from_no_answer(settlement: Settlement, terms: Terms) -> None:
-    wanted = terms.v1(OFFER, "http://broker.test/run", "run")
     answers = [
         ({"isValid": True, "payer": AUTH.payer}, None),
         ({"isValid": False, "invalidReason": "insufficient_funds"}, "insufficient_funds"),
@@ -131,9 +154,9 @@ async def test_verify_tells_good_from_bad_from_no_answer(settlement: Settlement,
     for answer, expected in answers:
         with respx.mock:
             respx.post(f"{URL}/verify").mock(return_value=httpx.Response(200, json=answer))
-            assert await settlement.verify(PAYMENT, wanted) == expected
+            assert await settlement.verify(payment(terms)) == expected
     for bad in (httpx.Response(503), httpx.Response(200, text="<html>"), httpx.Response(307)):
         with respx.mock:
             respx.post(f"{URL}/verify").mock(return_value=bad)
             with pytest.raises(Unavailable):
-                await settlement.verify(PAYMENT, wanted)
+                await settlement.verify(payment(terms))

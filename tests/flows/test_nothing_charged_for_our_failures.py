@@ -140,6 +140,11 @@ def test_money_that_left_the_wallet_during_the_run_withholds_the_result(
     assert "secret" not in answer.text
     assert receipt_of(answer)["success"] is False
     assert fragile.balance(payer.address) == 0
+    httpx.post(f"{fragile.devnet}/faucet", json={"address": payer.address}, trust_env=False)
+    released = httpx.post(url, json=slow, headers=payer.pay_v1(answer), timeout=60, trust_env=False)
+    assert released.status_code == 200, released.text
+    assert released.json()["result"]["stdout"] == "secret\n"
+    assert released.elapsed.total_seconds() < 1.5, "the kept result is released, nothing runs again"
 
 
 def _empty(stack: Stack, wallet: Wallet) -> None:
@@ -182,11 +187,21 @@ def test_a_settlement_with_no_answer_is_pending_and_never_asks_for_money_again(
         time.sleep(1)
         fragile.processes["devnet"].kill()
         answer = running.result()
-    fragile.launch("devnet").wait_ready()
     assert answer.status_code == 202, answer.text
-    job = httpx.get(fragile.broker + answer.headers["Location"], trust_env=False).json()
+    location = fragile.broker + answer.headers["Location"]
+    job = httpx.get(location, trust_env=False).json()
     assert job["payment"]["state"] == "unknown"
     assert job["result"] is None
     again = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False)
-    assert again.status_code == 202
-    assert again.json()["jobId"] == answer.json()["jobId"]
+    assert (again.status_code, again.json()["jobId"]) == (202, answer.json()["jobId"])
+    fragile.launch("devnet").wait_ready()
+    for _ in range(200):
+        job = httpx.get(location, trust_env=False).json()
+        if job["status"] == "completed":
+            break
+        time.sleep(0.1)
+    assert job["payment"]["state"] == "settled"
+    done = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False)
+    assert (done.status_code, done.json()["result"]["stdout"]) == (200, "done\n")
+    assert receipt_of(done)["transaction"] == job["payment"]["transaction"]
+    assert fragile.balance(payer.address) == 100_000_000 - int(job["payment"]["amount_atomic"])

@@ -134,6 +134,7 @@ def running_stack(home: Path, *, brokers: int = 1, **more: str) -> Iterator[Stac
         GALAKSIO_HOME=str(home),
         X402_WALLET_ADDRESS=HOST_WALLET,
         X402_FACILITATOR_URL=f"http://127.0.0.1:{ports['devnet']}",
+        CHAIN_RPC_URL=f"http://127.0.0.1:{ports['devnet']}/rpc",
         QUOTE_SERVICE_URL=f"http://127.0.0.1:{ports['quote']}",
         EXECUTOR_SERVICE_URL=f"http://127.0.0.1:{ports['executor']}",
         INTERNAL_API_TOKEN="test-token",

@@ -31,7 +31,11 @@ def upgrade() -> None:
         sa.Column("provider", sa.String(64), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("quote", sa.Text, nullable=False),
+        sa.Column("task", sa.Text),
+        sa.Column("time_limit_ms", sa.Integer, nullable=False),
         sa.Column("response", sa.Text),
+        sa.Column("response_file", sa.String(64)),
+        sa.Column("response_hash", sa.String(64)),
         sa.Column("error", sa.Text),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
@@ -47,6 +51,10 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.String(64), nullable=False),
         sa.Column("offer_id", sa.String(36), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("settle", sa.String(8), nullable=False),
+        sa.Column("owner", sa.String(32), nullable=False),
+        sa.Column("lease_until", sa.BigInteger, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
         sa.Column("amount_atomic", sa.BigInteger, nullable=False),
         sa.Column("pay_to", sa.String(42), nullable=False),
         sa.Column("valid_before", sa.BigInteger, nullable=False),
@@ -60,10 +68,33 @@ def upgrade() -> None:
         sa.UniqueConstraint("chain_id", "asset", "payer", "nonce", name="payments_one_per_authorization"),
     )
     op.create_index("payments_by_job", "payments", ["job_id"])
-    op.create_index("payments_by_state", "payments", ["state", "updated_at"])
+    op.create_index("payments_by_payer", "payments", ["payer", "state"])
+    op.create_index("payments_by_state", "payments", ["state", "lease_until"])
+    op.create_table(
+        "refunds",
+        sa.Column("payment_id", sa.String(36), primary_key=True),
+        sa.Column("job_id", sa.String(36), nullable=False),
+        sa.Column("payer", sa.String(42), nullable=False),
+        sa.Column("amount_atomic", sa.BigInteger, nullable=False),
+        sa.Column("state", sa.String(8), nullable=False),
+        sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("transaction_hash", sa.String(80)),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.Column("updated_at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "payment_identifiers",
+        sa.Column("payer", sa.String(42), primary_key=True),
+        sa.Column("identifier", sa.String(128), primary_key=True),
+        sa.Column("request_hash", sa.String(64), nullable=False),
+        sa.Column("payment_id", sa.String(36), nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("payment_identifiers")
+    op.drop_table("refunds")
     op.drop_table("payments")
     op.drop_table("jobs")
     op.drop_table("offers")

@@ -1,0 +1,74 @@
+"""What the chain itself knows about an authorization: the last word on whether money moved (EIP-3009)."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.logs import get_logger
+from shared.networks import Network
+
+log = get_logger(__name__)
+
+CALL_TIMEOUT_S = 10.0
+BLOCK_TIME_S = 2
+"""Base makes a block every two seconds: how far back an event can lie is reckoned from it."""
+SLACK_BLOCKS = 5_000
+
+_ADDRESS = {"type": "address", "name": "authorizer", "indexed": True}
+_NONCE = {"type": "bytes32", "name": "nonce", "indexed": True}
+ABI: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "name": "authorizationState",
+        "stateMutability": "view",
+        "inputs": [{"type": "address", "name": "authorizer"}, {"type": "bytes32", "name": "nonce"}],
+        "outputs": [{"type": "bool", "name": ""}],
+    },
+    {"type": "event", "name": "AuthorizationUsed", "anonymous": False, "inputs": [_ADDRESS, _NONCE]},
+    {"type": "event", "name": "AuthorizationCanceled", "anonymous": False, "inputs": [_ADDRESS, _NONCE]},
+]
+
+
+@dataclass(frozen=True)
+class OnChain:
+    """`unused`; `used`, with the transaction when it was found; or `cancelled` by the payer."""
+
+    state: Literal["unused", "used", "cancelled"]
+    transaction_hash: str | None = None
+
+
+class Chain:
+    """Reads the token contract over JSON-RPC at `rpc_url`."""
+
+    def __init__(self, rpc_url: str, network: Network) -> None:
+        from web3 import AsyncHTTPProvider, AsyncWeb3
+
+        self._web3 = AsyncWeb3(AsyncHTTPProvider(rpc_url))
+        self._token = self._web3.eth.contract(address=AsyncWeb3.to_checksum_address(network.asset), abi=ABI)
+        self._checksum = AsyncWeb3.to_checksum_address
+
+    async def close(self) -> None:
+        await self._web3.provider.disconnect()
+
+    async def authorization(self, payer: str, nonce: str, age_s: float) -> OnChain | None:
+        """What became of an authorization that is at most `age_s` seconds old; None when nobody answers."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await self._ask(payer, nonce, age_s)
+        except Exception as exc:
+            log.warning("chain_unreachable", error=type(exc).__name__)
+            return None
+
+    async def _ask(self, payer: str, nonce: str, age_s: float) -> OnChain:
+        address, word = self._checksum(payer), bytes.fromhex(nonce[2:])
+        if not await self._token.functions.authorizationState(address, word).call():
+            return OnChain("unused")
+        latest = await self._web3.eth.block_number
+        first = max(0, latest - int(age_s / BLOCK_TIME_S) - SLACK_BLOCKS)
+        match = {"authorizer": address, "nonce": word}
+        events = self._token.events
+        if used := await events.AuthorizationUsed().get_logs(argument_filters=match, from_block=first):
+            return OnChain("used", "0x" + bytes(used[0]["transactionHash"]).hex())
+        if await events.AuthorizationCanceled().get_logs(argument_filters=match, from_block=first):
+            return OnChain("cancelled")
+        return OnChain("used")

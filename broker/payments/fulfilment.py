@@ -1,0 +1,196 @@
+"""Carrying a reserved payment to its end: verify, run, keep, settle. The gate and the reconciler both use it.
+
+Everything that is needed stands in the ledger, so a payment that another broker left behind is carried on
+from where it stands: the executor does a job id once however often it is asked, and the chain moves an
+authorization once however often it is settled.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from broker.clients import ExecutorClient
+from broker.payments.chain import Chain
+from broker.payments.checks import SETTLE_MARGIN_S
+from broker.payments.ledger import Ledger
+from broker.payments.operations import OPERATIONS
+from broker.payments.records import JobRow, PaymentRow
+from broker.payments.results import Results
+from broker.payments.settlement import Outcome, Refused, Settled, Settlement, Unknown
+from shared.clock import Clock
+from shared.errors import GalaksioError
+from shared.logs import get_logger
+from shared.money import atomic_to_usd
+
+log = get_logger(__name__)
+
+FIRST_RETRY_MS = 1_000
+LONGEST_RETRY_MS = 300_000
+EXPIRY_MARGIN_S = 120
+"""How long after `validBefore` an unused authorization is believed to stay unused: clocks differ."""
+ALARM_AFTER = 10
+"""So many fruitless looks at an unknown settlement are worth a person's attention."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How far a payment came: its row, and where it failed, the facilitator's refusal or our error."""
+
+    payment: PaymentRow
+    refusal: str | None = None
+    error: GalaksioError | None = None
+
+
+class Fulfilment:
+    """Carries payments that this broker holds the lease of."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        settlement: Settlement,
+        executor: ExecutorClient,
+        results: Results,
+        chain: Chain | None,
+        clock: Clock,
+    ) -> None:
+        self._ledger = ledger
+        self._settlement = settlement
+        self._executor = executor
+        self._results = results
+        self._chain = chain
+        self._clock = clock
+        self._active: set[str] = set()
+
+    async def begin(self, payment: PaymentRow) -> Ended:
+        """Take a fresh reservation as far as it goes now."""
+        with self._working_on(payment):
+            return await self._begin(payment)
+
+    async def resume(self, payment: PaymentRow) -> Ended:
+        """Carry on with a payment that was left behind, or whose settlement is unknown."""
+        with self._working_on(payment):
+            return await self._resume(payment)
+
+    async def renew_leases(self) -> int:
+        """Keep the payments that are being carried right now; returns how many those are."""
+        return await self._ledger.renew_leases(self._active) if self._active else 0
+
+    @contextmanager
+    def _working_on(self, payment: PaymentRow) -> Iterator[None]:
+        self._active.add(payment.id)
+        try:
+            yield
+        finally:
+            self._active.discard(payment.id)
+
+    async def _begin(self, payment: PaymentRow) -> Ended:
+        try:
+            refusal = await self._settlement.verify(payment)
+        except GalaksioError as error:
+            return Ended(await self._ledger.void(payment, error.code), error=error)
+        if refusal is not None:
+            return Ended(await self._ledger.void(payment, refusal), refusal=refusal)
+        job = await self._job(payment)
+        if job.has_result:
+            return await self._settle(await self._ledger.skip_to_ran(payment))
+        if payment.settle == "before":
+            return await self._settle(payment)
+        return await self._run(await self._ledger.start(payment), job)
+
+    async def _resume(self, payment: PaymentRow) -> Ended:
+        if payment.state == "reserved":
+            return Ended(await self._ledger.void(payment, "broker_stopped"))
+        if payment.state == "running":
+            return await self._run(payment, await self._job(payment), again=True)
+        if payment.state == "ran":
+            return await self._settle(payment)
+        return await self._find_out(payment)
+
+    # -- the work ------------------------------------------------------------------------------
+
+    async def _run(self, payment: PaymentRow, job: JobRow, *, again: bool = False) -> Ended:
+        paid_ahead = payment.transaction_hash is not None
+        if again and not paid_ahead and self._too_late(payment):
+            return Ended(await self._ledger.void(payment, "authorization_expired"))
+        try:
+            response = await self._do(payment, job)
+        except GalaksioError as error:
+            if paid_ahead:
+                return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
+            return Ended(await self._ledger.void(payment, error.code), error=error)
+        kept = await self._results.keep(job.id, response)
+        payment = await self._ledger.keep_result(payment, kept)
+        return Ended(payment) if paid_ahead else await self._settle(payment)
+
+    async def _do(self, payment: PaymentRow, job: JobRow) -> dict[str, object]:
+        operation = OPERATIONS[job.operation]
+        result = await self._executor.execute(
+            job.id, operation.name, job.provider, job.task or {}, job.time_limit_ms / 1000
+        )
+        return completed(job, operation.read_result(result), payment.amount_atomic)
+
+    def _too_late(self, payment: PaymentRow) -> bool:
+        return payment.valid_before < self._clock() + SETTLE_MARGIN_S / 2
+
+    # -- the money -----------------------------------------------------------------------------
+
+    async def _settle(self, payment: PaymentRow) -> Ended:
+        first = payment.attempts == 0
+        payment = await self._ledger.settling(payment)
+        outcome = await self._settlement.settle(payment)
+        if isinstance(outcome, Refused) and not first:
+            # An earlier try may have moved the money; then "no funds" is no proof that it did not.
+            outcome = Unknown(outcome.reason)
+        return await self._book(payment, outcome)
+
+    async def _book(self, payment: PaymentRow, outcome: Outcome) -> Ended:
+        if isinstance(outcome, Settled):
+            payment = await self._ledger.settled(payment, outcome.transaction_hash)
+            log.info("payment_settled", job_id=payment.job_id, amount_atomic=payment.amount_atomic)
+            if payment.state == "running":
+                return await self._run(payment, await self._job(payment))
+            return Ended(payment)
+        if isinstance(outcome, Refused):
+            log.warning("settlement_refused", job_id=payment.job_id, reason=outcome.reason)
+            return Ended(await self._ledger.rejected(payment, outcome.reason), refusal=outcome.reason)
+        wait_ms = min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** min(payment.attempts, 20))
+        say = log.error if payment.attempts >= ALARM_AFTER else log.warning
+        say("settlement_unknown", job_id=payment.job_id, reason=outcome.reason, attempts=payment.attempts)
+        return Ended(await self._ledger.unknown(payment, outcome.reason, wait_ms))
+
+    async def _find_out(self, payment: PaymentRow) -> Ended:
+        """A settlement was tried and nobody knows how it ended: ask the chain, then act on what it says."""
+        seen = None
+        if self._chain is not None:
+            age_s = self._clock() - payment.created_at / 1000
+            seen = await self._chain.authorization(payment.payer, payment.nonce, age_s)
+        expired = payment.valid_before + EXPIRY_MARGIN_S < self._clock()
+        if seen is not None and seen.state == "used" and seen.transaction_hash is not None:
+            return await self._book(payment, Settled(seen.transaction_hash))
+        if seen is not None and seen.state == "cancelled":
+            return await self._book(payment, Refused("authorization_cancelled"))
+        if seen is not None and seen.state == "unused" and expired:
+            return await self._book(payment, Refused("authorization_expired"))
+        if seen is not None and seen.state == "used":
+            return await self._book(payment, Unknown("used on the chain, in a transaction not found"))
+        if expired:
+            return await self._book(payment, Unknown("expired, and the chain does not answer"))
+        return await self._settle(payment)
+
+    async def _job(self, payment: PaymentRow) -> JobRow:
+        job = await self._ledger.job(payment.job_id)
+        if job is None:
+            raise GalaksioError("the job of this payment cannot be found", code="job_missing")
+        return job
+
+
+def completed(job: JobRow, result: dict[str, object], amount_atomic: int) -> dict[str, object]:
+    """A paid success as the client gets it (api.md, Broker)."""
+    return {
+        "jobId": job.id,
+        "status": "completed",
+        "provider": job.provider,
+        "price_usd": atomic_to_usd(amount_atomic),
+        "result": result,
+    }

@@ -1,0 +1,84 @@
+"""Looking jobs and payments up. Nothing here changes anything."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from broker.payments.authorization import Authorization
+from broker.payments.records import JobRow, PaymentRow, read_job, read_payment_row
+from broker.tables import identifiers, jobs, payments, refunds
+from shared.clock import Clock
+from shared.database import Database
+from shared.networks import Network
+
+
+class Readings:
+    """The ledger's queries. `exposure_cap_atomic` bounds what one payer may have in flight."""
+
+    def __init__(
+        self, database: Database, network: Network, clock: Clock, exposure_cap_atomic: int = 2**62
+    ) -> None:
+        self._database = database
+        self._network = network
+        self._clock = clock
+        self._exposure_cap_atomic = exposure_cap_atomic
+        self.owner = uuid.uuid4().hex
+
+    async def find(self, auth: Authorization) -> PaymentRow | None:
+        return await self._one_payment(*(payments.c[name] == v for name, v in self._key(auth).items()))
+
+    async def find_identified(self, payer: str, identifier: str) -> PaymentRow | None:
+        """The payment that carries this payment-identifier of `payer`."""
+        join = select(identifiers.c.payment_id).where(
+            identifiers.c.payer == payer, identifiers.c.identifier == identifier
+        )
+        return await self._one_payment(payments.c.id == join.scalar_subquery())
+
+    async def payment(self, payment_id: str) -> PaymentRow | None:
+        return await self._one_payment(payments.c.id == payment_id)
+
+    async def payment_of_job(self, job_id: str) -> PaymentRow | None:
+        """The payment that a job's fate hangs on: the settled one, else the latest."""
+        query = (
+            select(payments)
+            .where(payments.c.job_id == job_id)
+            .order_by((payments.c.state == "settled").desc(), payments.c.created_at.desc())
+            .limit(1)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else read_payment_row(row)
+
+    async def job(self, job_id: str) -> JobRow | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).one_or_none()
+        return None if row is None else read_job(row)
+
+    async def refund_of(self, payment_id: str) -> dict[str, Any] | None:
+        """The refund row of a payment, as a plain mapping, or None."""
+        async with self._database.read() as connection:
+            found = await connection.execute(select(refunds).where(refunds.c.payment_id == payment_id))
+            row = found.mappings().one_or_none()
+        return None if row is None else dict(row)
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _key(self, auth: Authorization) -> dict[str, Any]:
+        return {
+            "chain_id": self._network.chain_id,
+            "asset": self._network.asset.lower(),
+            "payer": auth.payer,
+            "nonce": auth.nonce,
+        }
+
+    def _insert(self, table: Any) -> Any:
+        return (sqlite_insert if self._database.is_sqlite else postgres_insert)(table)
+
+    async def _one_payment(self, *conditions: ColumnElement[bool]) -> PaymentRow | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(payments).where(*conditions))).one_or_none()
+        return None if row is None else read_payment_row(row)
