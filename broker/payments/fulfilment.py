@@ -136,10 +136,10 @@ class Fulfilment:
     # -- the money -----------------------------------------------------------------------------
 
     async def _settle(self, payment: PaymentRow) -> Ended:
-        first = payment.attempts == 0
+        tried_before = payment.state in {"settling", "unknown"}
         payment = await self._ledger.settling(payment)
         outcome = await self._settlement.settle(payment)
-        if isinstance(outcome, Refused) and not first:
+        if isinstance(outcome, Refused) and tried_before:
             # An earlier try may have moved the money; then "no funds" is no proof that it did not.
             outcome = Unknown(outcome.reason)
         return await self._book(payment, outcome)

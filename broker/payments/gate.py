@@ -232,6 +232,7 @@ class PaymentGate:
             error=error,
             code=code,
             headers=receipt,
+            html=call.wants_html,
         )
 
     async def _discovery(self, call: Call, payment: Payment | None) -> Response:
@@ -245,6 +246,7 @@ class PaymentGate:
             self._resource(call),
             error="payment required; this is the starting price: send your request to learn its own",
             with_schema=True,
+            html=call.wants_html,
         )
 
     def _receipt(self, row: PaymentRow, **fields: Any) -> dict[str, str]:

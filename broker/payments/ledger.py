@@ -21,7 +21,6 @@ from sqlalchemy import and_, select, update
 from broker.payments.records import (
     EXPOSED,
     IN_FLIGHT,
-    LEASE_MS,
     KeptResult,
     LedgerError,
     PaymentRow,
@@ -55,7 +54,8 @@ class Ledger(Reservations):
         return await self._move(payment, "running", "ran", job=kept.columns())
 
     async def settling(self, payment: PaymentRow) -> PaymentRow:
-        return await self._move(payment, ("reserved", "ran", "unknown"), "settling")
+        """The facilitator is about to be asked; also again, after a broker died while asking."""
+        return await self._move(payment, ("reserved", "ran", "settling", "unknown"), "settling")
 
     async def settled(self, payment: PaymentRow, transaction_hash: str) -> PaymentRow:
         """The money has moved: the job is completed, or, paid before the work, now begins."""
@@ -150,7 +150,7 @@ class Ledger(Reservations):
                     payments.c.owner == self.owner,
                     payments.c.state.in_(IN_FLIGHT),
                 )
-                .values(lease_until=self._now_ms() + LEASE_MS)
+                .values(lease_until=self._now_ms() + self.lease_ms)
             )
         return int(kept.rowcount)
 
@@ -167,7 +167,7 @@ class Ledger(Reservations):
                     await connection.execute(
                         update(payments)
                         .where(payments.c.id == payment_id, due)
-                        .values(owner=self.owner, lease_until=now + LEASE_MS)
+                        .values(owner=self.owner, lease_until=now + self.lease_ms)
                         .returning(payments)
                     )
                 ).one_or_none()
@@ -192,7 +192,7 @@ class Ledger(Reservations):
         job_values = {**(job or {}), **({"status": job_status} if job_status else {})}
         if forget_task:
             job_values["task"] = None
-        values = {"lease_until": now + LEASE_MS, **(fields or {}), "state": target, "updated_at": now}
+        values = {"lease_until": now + self.lease_ms, **(fields or {}), "state": target, "updated_at": now}
         async with self._database.write() as connection:
             moved = await connection.execute(
                 update(payments)

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker.payments.offers import request_hash
 from broker.payments.operations import Operation, Work
+from broker.storefront.accept import wants_html
 from shared.errors import GalaksioError
 
 
@@ -41,6 +42,11 @@ class Call:
         """The caller's own `x-wallet`: kept as a label, never believed (api.md)."""
         return self.headers.get("x-wallet", "")[:128] or None
 
+    @property
+    def wants_html(self) -> bool:
+        """A browser asks: a 402 is answered as a page."""
+        return wants_html(self.scope["headers"])
+
     def hash(self, work: Work) -> str:
         return request_hash(self.method, self.route, work.meaning)
 
@@ -52,6 +58,13 @@ class Gate(Protocol):
         """The complete answer to `call`."""
 
 
+class Shop(Protocol):
+    """Shows what is sold, and has nothing to run it with."""
+
+    async def page(self, operation: Operation, method: str, route: str, scope: Scope) -> Response | None:
+        """The 402 of `route` as a page; None where nothing is charged."""
+
+
 class PaidRoute(APIRoute):
     """A route that is answered by `app.state.gate` alone; its endpoint describes it and does nothing."""
 
@@ -61,12 +74,23 @@ class PaidRoute(APIRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in (self.methods or ()):
-            await super().handle(scope, receive, send)
+            await self._look(scope, receive, send)
             return
         gate: Gate = scope["app"].state.gate
         body = await Request(scope, receive).body()
         response = await gate.answer(Call(self.operation, self.path_format, scope, body))
         await response(scope, receive, send)
+
+    async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Another method: 405, but a browser that opens the address sees what is sold. Nothing can run."""
+        page = None
+        if scope["method"] == "GET" and wants_html(scope["headers"]):
+            shop: Shop = scope["app"].state.storefront
+            page = await shop.page(self.operation, min(self.methods or ()), self.path_format, scope)
+        if page is None:
+            await super().handle(scope, receive, send)
+        else:
+            await page(scope, receive, send)
 
 
 def sells(operation: Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -16,15 +16,26 @@ from shared.networks import Network
 
 
 class Readings:
-    """The ledger's queries. `exposure_cap_atomic` bounds what one payer may have in flight."""
+    """The ledger's queries.
+
+    `exposure_cap_atomic` bounds what one payer may have in flight; `lease_ms` is how long a payment in
+    flight belongs to the broker that last gave a sign of life for it.
+    """
 
     def __init__(
-        self, database: Database, network: Network, clock: Clock, exposure_cap_atomic: int = 2**62
+        self,
+        database: Database,
+        network: Network,
+        clock: Clock,
+        *,
+        exposure_cap_atomic: int = 2**62,
+        lease_ms: int = 15_000,
     ) -> None:
         self._database = database
         self._network = network
         self._clock = clock
         self._exposure_cap_atomic = exposure_cap_atomic
+        self.lease_ms = lease_ms
         self.owner = uuid.uuid4().hex
 
     async def find(self, auth: Authorization) -> PaymentRow | None:

@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable
 
 from broker.payments.fulfilment import Fulfilment
 from broker.payments.ledger import Ledger
-from broker.payments.records import LEASE_MS, LedgerError, PaymentRow
+from broker.payments.records import LedgerError, PaymentRow
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 
 LOOK_EVERY_S = 1.0
-RENEW_EVERY_S = LEASE_MS / 1000 / 3
 AT_ONCE = 16
 
 
@@ -30,7 +29,7 @@ class Reconciler:
     async def run(self) -> None:
         """Look for payments that nobody works on, and renew the leases of those that this broker does."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._every(RENEW_EVERY_S, self._fulfilment.renew_leases))
+            group.create_task(self._every(self._ledger.lease_ms / 3000, self._fulfilment.renew_leases))
             group.create_task(self._every(LOOK_EVERY_S, self.look))
 
     async def look(self) -> int:

@@ -15,8 +15,6 @@ IN_FLIGHT: tuple[State, ...] = ("reserved", "running", "ran", "settling")
 """States in which some broker works on the payment."""
 EXPOSED: tuple[State, ...] = (*IN_FLIGHT, "unknown")
 """States in which the payer's money may yet move."""
-LEASE_MS = 15_000
-"""How long a payment in flight belongs to the broker that last gave a sign of life for it."""
 
 
 class LedgerError(Exception):

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.payments.authorization import Authorization
 from broker.payments.readings import Readings
-from broker.payments.records import EXPOSED, LEASE_MS, NewJob, PaymentRow, TooManyInFlight, read_payment_row
+from broker.payments.records import EXPOSED, NewJob, PaymentRow, TooManyInFlight, read_payment_row
 from broker.tables import identifiers, jobs, payments
 from shared.errors import Conflict
 
@@ -78,7 +78,7 @@ class Reservations(Readings):
             "state": "reserved",
             "settle": new.offer.settle,
             "owner": self.owner,
-            "lease_until": now + LEASE_MS,
+            "lease_until": now + self.lease_ms,
             "attempts": 0,
             "amount_atomic": auth.value,
             "pay_to": auth.pay_to,

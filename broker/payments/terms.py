@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from x402.http.constants import PAYMENT_REQUIRED_HEADER, PAYMENT_RESPONSE_HEADER, X_PAYMENT_RESPONSE_HEADER
 from x402.http.utils import encode_payment_required_header, encode_payment_response_header
 from x402.schemas import PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse
@@ -11,6 +11,7 @@ from x402.schemas.v1 import PaymentRequirementsV1
 
 from broker.payments.offers import Offer
 from broker.payments.operations import Operation
+from broker.storefront.page import Sale, payment_page
 from shared.errors import BadRequest, error_body
 from shared.networks import Network
 
@@ -88,10 +89,12 @@ def challenge(
     code: str = "payment_required",
     headers: dict[str, str] | None = None,
     with_schema: bool = False,
-) -> JSONResponse:
+    html: bool = False,
+) -> Response:
     """The 402: v1 in the body, v2 in the header. `resource` is the absolute address of what is sold.
 
-    `with_schema` adds what the operation takes as input, for crawlers that sent nothing.
+    `with_schema` adds what the operation takes as input, for crawlers that sent nothing; `html` makes the
+    body a page for people (the header stays).
     """
     v1 = terms.v1(offer, resource, operation.description).model_dump(by_alias=True, exclude_none=True)
     required = PaymentRequired(
@@ -100,11 +103,16 @@ def challenge(
         accepts=[terms.v2(offer)],
         extensions=_bazaar(operation) if with_schema else None,
     )
+    v2_header = {PAYMENT_REQUIRED_HEADER: encode_payment_required_header(required)}
+    all_headers = {**v2_header, "Cache-Control": "no-store", "Vary": "Accept", **(headers or {})}
+    if html:
+        note = None if code == "payment_required" else error
+        sale = Sale(operation, resource, terms.network, terms.pay_to, offer.price_atomic, with_schema, note)
+        return payment_page(sale, all_headers)
     body = {**error_body(error, code), "x402Version": 1, "accepts": [v1]}
     if with_schema:
         body |= {"inputSchema": operation.input_schema, "example": operation.example}
-    v2_header = {PAYMENT_REQUIRED_HEADER: encode_payment_required_header(required)}
-    return JSONResponse(body, 402, headers={**v2_header, "Cache-Control": "no-store", **(headers or {})})
+    return JSONResponse(body, 402, headers=all_headers)
 
 
 def _bazaar(operation: Operation) -> dict[str, Any]:

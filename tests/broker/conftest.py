@@ -9,7 +9,7 @@ import pytest
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
 from broker.payments.terms import Terms
-from shared.database import Database
+from shared.database import Database, database_url
 from shared.networks import Network, network_named
 
 HOST = "0x00000000000000000000000000000000000A11cE"
@@ -40,9 +40,14 @@ def terms(network: Network) -> Terms:
     return Terms(network, HOST)
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'broker.sqlite'}")
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """Every test of the ledger runs over both."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path / 'broker.sqlite'}"
+    else:
+        url = database_url(request.getfixturevalue("new_postgres")(), tmp_path)
+    database = Database(url)
     await database.migrate("broker:migrations", "broker_version")
     yield database
     await database.close()

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from broker.payments.authorization import Authorization
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer
-from broker.payments.records import LEASE_MS, KeptResult, LedgerError, NewJob, PaymentRow, TooManyInFlight
+from broker.payments.records import KeptResult, LedgerError, NewJob, PaymentRow, TooManyInFlight
 from shared.database import Database
 from shared.errors import Conflict
 from shared.networks import Network
@@ -116,11 +117,11 @@ async def test_only_the_holder_of_the_lease_moves_a_payment_until_it_runs_out(
     with pytest.raises(LedgerError):
         await other.start(row)
     assert await other.take_over(10) == []
-    clock.now += LEASE_MS / 1000 - 1
+    clock.now += ledger.lease_ms / 1000 - 1
     assert await ledger.renew_leases([row.id]) == 1
     clock.now += 2
     assert await other.take_over(10) == []
-    clock.now += LEASE_MS / 1000
+    clock.now += ledger.lease_ms / 1000
     (taken,) = await other.take_over(10)
     assert (taken.id, taken.owner) == (row.id, other.owner)
     assert await ledger.take_over(10) == []
@@ -135,7 +136,7 @@ async def test_a_left_behind_payment_is_taken_over_by_one_broker_only(
 ) -> None:
     for number in range(5):
         await reserved(ledger, replace(AUTH, nonce=f"0x{number:064x}"))
-    clock.now += LEASE_MS
+    clock.now += ledger.lease_ms
     others = [Ledger(Database(database.url), network, clock) for _ in range(4)]
     taken = await asyncio.gather(*(other.take_over(10) for other in others))
     for other in others:
@@ -243,11 +244,17 @@ async def test_the_ledger_survives_a_restart(database: Database, ledger: Ledger,
     assert found == row
 
 
-async def test_two_brokers_may_migrate_a_new_database_at_once(tmp_path: Path) -> None:
-    databases = [Database(f"sqlite+aiosqlite:///{tmp_path / 'new.sqlite'}") for _ in range(4)]
+async def test_brokers_may_migrate_a_new_database_at_once(database: Database, tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.sqlite'}"
+    if not database.is_sqlite:
+        url = database.url
+        async with database.write() as connection:
+            await connection.execute(text("DROP SCHEMA public CASCADE"))
+            await connection.execute(text("CREATE SCHEMA public"))
+    databases = [Database(url) for _ in range(4)]
     await asyncio.gather(*(d.migrate("broker:migrations", "broker_version") for d in databases))
-    for database in databases:
-        await database.close()
+    for migrated in databases:
+        await migrated.close()
 
 
 async def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:

@@ -1,13 +1,13 @@
 """Fifty uses of one authorization at once: one run, one settlement, in one broker and in two."""
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
+from shared.database import Database, database_url
 from tests.support.services import HOST_WALLET, Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
@@ -38,17 +38,21 @@ async def check_one_run(stack: Stack, brokers: list[str], wallet: Wallet, versio
     assert len({receipt_of(response)["transaction"] for response in responses}) == 1
     assert payer_before - stack.balance(wallet.address) == price
     assert stack.balance(HOST_WALLET) - host_before == price
-    assert ledger_rows(stack.home, wallet) == [("settled", 1)]
+    assert await ledger_rows(stack, wallet) == [("settled", 1)]
 
 
-def ledger_rows(home: Path, wallet: Wallet) -> list[tuple[str, int]]:
+async def ledger_rows(stack: Stack, wallet: Wallet) -> list[tuple[str, int]]:
     """The states of this wallet's payments, and how many jobs each has."""
-    with sqlite3.connect(home / "broker.sqlite") as database:
-        return database.execute(
-            "SELECT p.state, COUNT(j.id) FROM payments p JOIN jobs j ON j.requester = p.payer"
-            " WHERE p.payer = ? GROUP BY p.id",
-            (wallet.address.lower(),),
-        ).fetchall()
+    query = text(
+        "SELECT p.state, COUNT(j.id) FROM payments p JOIN jobs j ON j.requester = p.payer"
+        " WHERE p.payer = :payer GROUP BY p.id, p.state"
+    )
+
+    database = Database(database_url(stack.environment.get("DATABASE_URL"), stack.home / "broker.sqlite"))
+    async with database.read() as connection:
+        rows = (await connection.execute(query, {"payer": wallet.address.lower()})).all()
+    await database.close()
+    return [(row[0], row[1]) for row in rows]
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -58,9 +62,12 @@ async def test_fifty_parallel_requests_with_one_authorization_run_once(
     await check_one_run(stack, [stack.broker], wallet, version)
 
 
-@pytest.fixture(scope="module")
-def two_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("two"), brokers=2) as running:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def two_brokers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    more = {}
+    if request.param == "postgres":
+        more["DATABASE_URL"] = request.getfixturevalue("new_postgres")()
+    with running_stack(tmp_path_factory.mktemp("two"), brokers=2, **more) as running:
         yield running
 
 
