@@ -31,6 +31,7 @@ from devnet.evm import (
     TransactionRefused,
 )
 from devnet.genesis import Keys, genesis_header, genesis_state, load_or_create_keys
+from devnet.log_index import LogIndex, logs_of
 from devnet.store import ChainStore
 from shared.clock import Clock
 from shared.errors import StartupError
@@ -38,6 +39,7 @@ from shared.networks import Network
 
 _FORMAT_KEY = b"galaksio:format"
 _FORMAT = b"1"
+_INDEX_BATCH = 1000
 
 
 class DevnetChain:
@@ -54,6 +56,8 @@ class DevnetChain:
         try:
             self.keys: Keys = load_or_create_keys(self._store)
             self._chain = self._open(path)
+            self.logs = LogIndex(self._store)
+            self._index_old_blocks()
         except BaseException:
             self._store.close()
             raise
@@ -75,6 +79,18 @@ class DevnetChain:
             raise StartupError(f"{path} is from another version: move it away to start a new chain.")
         return chain_class(database)
 
+    def _index_old_blocks(self) -> None:
+        """Catch up on blocks that a version without the log index wrote."""
+        decoder = DevnetVM.get_receipt_builder()
+        for number in range(self.logs.head + 1, self.head().block_number + 1):
+            header = self._chain.get_canonical_block_header_by_number(BlockNumber(number))
+            (receipt,) = self._chain.chaindb.get_receipts(header, decoder)
+            (transaction_hash,) = self._chain.chaindb.get_block_transaction_hashes(header)
+            self.logs.add(number, logs_of(header, transaction_hash, receipt.logs))
+            if number % _INDEX_BATCH == 0:
+                self._store.commit()
+        self._store.commit()
+
     def close(self) -> None:
         self._store.close()
 
@@ -84,6 +100,12 @@ class DevnetChain:
     def header(self, number: int) -> BlockHeaderAPI | None:
         try:
             return self._chain.get_canonical_block_header_by_number(BlockNumber(number))
+        except HeaderNotFound:
+            return None
+
+    def header_by_hash(self, block_hash: bytes) -> BlockHeaderAPI | None:
+        try:
+            return self._chain.get_block_header_by_hash(Hash32(block_hash))
         except HeaderNotFound:
             return None
 
@@ -149,6 +171,7 @@ class DevnetChain:
         try:
             block, receipts = self._build_block(transaction)
             self._chain.chaindb.persist_block(block)
+            self.logs.add(block.number, logs_of(block.header, transaction.hash, receipts[0].logs))
             self._store.commit()
         except ValidationError as exc:
             raise TransactionRefused(str(exc)) from None

@@ -12,6 +12,7 @@ from x402.schemas import SettleResponse, SupportedResponse, VerifyResponse
 
 from devnet import dollar, rpc
 from devnet.facilitator import Facilitator
+from devnet.rpc_params import INVALID_REQUEST, PARSE_ERROR, RpcError
 from devnet.worker import ChainWorker
 from shared import __version__
 from shared.clock import Clock, iso
@@ -138,13 +139,13 @@ def _rpc_routes(devnet: Devnet) -> APIRouter:
         try:
             body = await _json(request)
         except BadRequest as exc:
-            return JSONResponse(rpc.RpcError(rpc.PARSE_ERROR, exc.message).body(), 400)
+            return JSONResponse(RpcError(PARSE_ERROR, exc.message).body(), 400)
         if isinstance(body, dict):
             single = await devnet.worker.run(rpc.answer, body)
             return Response(status_code=204) if single is None else JSONResponse(single)
         if not isinstance(body, list) or not 1 <= len(body) <= rpc.MAX_BATCH:
             text = f"the body is a request or a list of 1 to {rpc.MAX_BATCH} requests"
-            return JSONResponse(rpc.RpcError(rpc.INVALID_REQUEST, text).body(), 400)
+            return JSONResponse(RpcError(INVALID_REQUEST, text).body(), 400)
         answers = [await devnet.worker.run(rpc.answer, item) for item in body]
         answers = [item for item in answers if item is not None]
         return JSONResponse(answers) if answers else Response(status_code=204)

@@ -4,41 +4,28 @@ Methods run on the chain's thread, take the request's `params` and return JSON. 
 `RpcError` -32602; a call that reverts is error 3 with the revert data, as geth answers it.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI
 from eth.constants import ZERO_ADDRESS
-from eth_typing import Address
 
 from devnet import rpc_format as fmt
+from devnet import rpc_params as parse
 from devnet.chain import DevnetChain
 from devnet.evm import MAX_TX_GAS, Call, ExecutionFailed, TransactionRefused
+from devnet.rpc_logs import get_logs
+from devnet.rpc_params import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    METHOD_NOT_FOUND,
+    REVERTED,
+    SERVER_ERROR,
+    RpcError,
+)
 from shared import __version__
 
-PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS = -32700, -32600, -32601, -32602
-SERVER_ERROR, REVERTED = -32000, 3
 MAX_BATCH = 100
-
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
-_DATA = re.compile(r"0x([0-9a-fA-F]{2})*")
-_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
-_NOW = {"latest", "pending", "safe", "finalized"}
-
-
-class RpcError(Exception):
-    """An error object of JSON-RPC 2.0."""
-
-    def __init__(self, code: int, message: str, data: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.data = data
-
-    def body(self, request_id: Any = None) -> dict[str, Any]:
-        error = {"code": self.code, "message": str(self)} | ({"data": self.data} if self.data else {})
-        return {"jsonrpc": "2.0", "id": request_id, "error": error}
 
 
 def answer(chain: DevnetChain, request: Any) -> dict[str, Any] | None:
@@ -87,7 +74,7 @@ def _estimate_gas(chain: DevnetChain, call: Any, tag: Any = "latest") -> str:
 
 
 def _send_raw(chain: DevnetChain, raw: Any) -> str:
-    encoded = _bytes(raw, "transaction")
+    encoded = parse.data(raw, "transaction")
     try:
         transaction = chain.decode_transaction(encoded)
         transaction.check_signature_validity()
@@ -109,34 +96,34 @@ def _check_chain_id(chain: DevnetChain, transaction: SignedTransactionAPI) -> No
 
 
 def _receipt(chain: DevnetChain, transaction_hash: Any) -> Any:
-    mined = chain.find(_hash(transaction_hash))
+    mined = chain.find(parse.word(transaction_hash))
     return None if mined is None else fmt.receipt(mined)
 
 
 def _transaction(chain: DevnetChain, transaction_hash: Any) -> Any:
-    mined = chain.find(_hash(transaction_hash))
+    mined = chain.find(parse.word(transaction_hash))
     return None if mined is None else fmt.transaction(mined.transaction, mined.header)
 
 
 def _block(chain: DevnetChain, tag: Any, full: Any = False) -> Any:
-    header = chain.head() if isinstance(tag, str) and tag in _NOW else _header(chain, tag)
+    header = chain.head() if parse.is_now(tag) else _header(chain, tag)
     return None if header is None else fmt.block(chain.block(header), full=full is True)
 
 
 def _balance(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
-    return hex(chain.state(_at(chain, tag)).get_balance(_address(address)))
+    return hex(chain.state(_at(chain, tag)).get_balance(parse.address(address)))
 
 
 def _nonce(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
-    return hex(chain.state(_at(chain, tag)).get_nonce(_address(address)))
+    return hex(chain.state(_at(chain, tag)).get_nonce(parse.address(address)))
 
 
 def _code(chain: DevnetChain, address: Any, tag: Any = "latest") -> str:
-    return fmt.data(chain.state(_at(chain, tag)).get_code(_address(address)))
+    return fmt.data(chain.state(_at(chain, tag)).get_code(parse.address(address)))
 
 
 def _storage(chain: DevnetChain, address: Any, slot: Any, tag: Any = "latest") -> str:
-    value = chain.state(_at(chain, tag)).get_storage(_address(address), _int(slot, "slot"))
+    value = chain.state(_at(chain, tag)).get_storage(parse.address(address), parse.quantity(slot, "slot"))
     return fmt.data(value.to_bytes(32, "big"))
 
 
@@ -158,6 +145,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "eth_getStorageAt": _storage,
     "eth_sendRawTransaction": _send_raw,
     "eth_getTransactionReceipt": _receipt,
+    "eth_getLogs": get_logs,
     "eth_getTransactionByHash": _transaction,
 }
 
@@ -167,17 +155,17 @@ def _call_object(call: Any) -> Call:
         raise RpcError(INVALID_PARAMS, "a call is an object")
     data = call.get("input", call.get("data"))
     return Call(
-        to=b"" if call.get("to") is None else _address(call["to"]),
-        data=b"" if data is None else _bytes(data, "data"),
-        sender=ZERO_ADDRESS if call.get("from") is None else _address(call["from"]),
-        value=0 if call.get("value") is None else _int(call["value"], "value"),
-        gas=MAX_TX_GAS if call.get("gas") is None else _int(call["gas"], "gas"),
+        to=b"" if call.get("to") is None else parse.address(call["to"]),
+        data=b"" if data is None else parse.data(data, "data"),
+        sender=ZERO_ADDRESS if call.get("from") is None else parse.address(call["from"]),
+        value=0 if call.get("value") is None else parse.quantity(call["value"], "value"),
+        gas=MAX_TX_GAS if call.get("gas") is None else parse.quantity(call["gas"], "gas"),
     )
 
 
 def _at(chain: DevnetChain, tag: Any) -> BlockHeaderAPI | None:
     """None for the state of now; raises for a block that does not exist."""
-    if isinstance(tag, str) and tag in _NOW:
+    if parse.is_now(tag):
         return None
     header = _header(chain, tag)
     if header is None:
@@ -186,26 +174,4 @@ def _at(chain: DevnetChain, tag: Any) -> BlockHeaderAPI | None:
 
 
 def _header(chain: DevnetChain, tag: Any) -> BlockHeaderAPI | None:
-    return chain.header(0 if tag == "earliest" else _int(tag, "block"))
-
-
-def _match(pattern: re.Pattern[str], value: Any, name: str) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise RpcError(INVALID_PARAMS, f"{name} is not well-formed")
-    return value[2:]
-
-
-def _address(value: Any) -> Address:
-    return Address(bytes.fromhex(_match(_ADDRESS, value, "address")))
-
-
-def _hash(value: Any) -> bytes:
-    return bytes.fromhex(_match(_HASH, value, "hash"))
-
-
-def _bytes(value: Any, name: str) -> bytes:
-    return bytes.fromhex(_match(_DATA, value, name))
-
-
-def _int(value: Any, name: str) -> int:
-    return int(_match(_QUANTITY, value, name), 16)
+    return chain.header(parse.block_number(tag))

@@ -9,6 +9,7 @@ from eth_utils.address import to_checksum_address
 from rlp.codec import encode as rlp_encode
 
 from devnet.evm import Mined
+from devnet.log_index import Log, logs_of
 
 
 def data(value: bytes) -> str:
@@ -87,17 +88,6 @@ def receipt(mined: Mined) -> dict[str, Any]:
         "blockNumber": hex(header.block_number),
     }
     created = None if _to(tx) else to_checksum_address(generate_contract_address(tx.sender, tx.nonce))
-    logs = [
-        {
-            "address": to_checksum_address(log.address),
-            "topics": [_word(topic) for topic in log.topics],
-            "data": data(log.data),
-            "logIndex": hex(index),
-            "removed": False,
-            **where,
-        }
-        for index, log in enumerate(mined.receipt.logs)
-    ]
     return {
         **where,
         "type": hex(_kind(tx)),
@@ -109,8 +99,22 @@ def receipt(mined: Mined) -> dict[str, Any]:
         "gasUsed": hex(mined.receipt.gas_used),
         "cumulativeGasUsed": hex(mined.receipt.gas_used),
         "effectiveGasPrice": hex(_gas_price(tx, header)),
-        "logs": logs,
+        "logs": [log(item) for item in logs_of(header, tx.hash, mined.receipt.logs)],
         "logsBloom": _bloom(mined.receipt.bloom),
+    }
+
+
+def log(value: Log) -> dict[str, Any]:
+    return {
+        "address": to_checksum_address(value.address),
+        "topics": [data(topic) for topic in value.topics],
+        "data": data(value.data),
+        "logIndex": hex(value.position),
+        "removed": False,
+        "transactionHash": data(value.transaction_hash),
+        "transactionIndex": "0x0",
+        "blockHash": data(value.block_hash),
+        "blockNumber": hex(value.block),
     }
 
 

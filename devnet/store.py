@@ -1,4 +1,4 @@
-"""The chain's database: one key-value table in one SQLite file, owned by one process.
+"""The chain's database: one SQLite file, owned by one process, with a key-value table and the log index.
 
 Writes gather in memory and reach the file in one transaction at `commit`, so the block, its receipts, the
 state and the head pointer are there together or not at all, whatever kills the process.
@@ -7,6 +7,7 @@ state and the head pointer are there together or not at all, whatever kills the 
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from eth.db.backends.base import BaseDB
 
@@ -31,6 +32,7 @@ class ChainStore(BaseDB):
 
     def __init__(self, path: Path) -> None:
         self._pending: dict[bytes, bytes | None] = {}
+        self._statements: list[tuple[str, tuple[Any, ...]]] = []
         try:
             _create_private(path)
             self._sqlite = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -71,16 +73,27 @@ class ChainStore(BaseDB):
             return self._pending[key] is not None
         return self._sqlite.execute("SELECT 1 FROM chain WHERE key = ?", (key,)).fetchone() is not None
 
+    def read(self, sql: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Rows of another table of the file, as of the last `commit`."""
+        return self._sqlite.execute(sql, parameters).fetchall()
+
+    def write_at_commit(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
+        """Run a statement on another table of the file in the next `commit`'s transaction."""
+        self._statements.append((sql, parameters))
+
     def commit(self) -> None:
         """Write everything since the last `commit` in one transaction. Raises `sqlite3.Error`; then nothing
         was written and the changes are dropped."""
         written = [(key, value) for key, value in self._pending.items() if value is not None]
         deleted = [(key,) for key, value in self._pending.items() if value is None]
-        self._pending.clear()
+        statements = self._statements
+        self.rollback()
         self._sqlite.execute("BEGIN IMMEDIATE")
         try:
             self._sqlite.executemany("INSERT OR REPLACE INTO chain (key, value) VALUES (?, ?)", written)
             self._sqlite.executemany("DELETE FROM chain WHERE key = ?", deleted)
+            for sql, parameters in statements:
+                self._sqlite.execute(sql, parameters)
             self._sqlite.execute("COMMIT")
         except BaseException:
             if self._sqlite.in_transaction:
@@ -90,6 +103,7 @@ class ChainStore(BaseDB):
     def rollback(self) -> None:
         """Forget everything since the last `commit`."""
         self._pending.clear()
+        self._statements = []
 
     def close(self) -> None:
         self._sqlite.close()

@@ -112,6 +112,9 @@ async def test_a_kill_around_the_commit_leaves_the_whole_settlement_or_nothing_o
         assert int(await devnet.rpc("eth_blockNumber"), 16) == (2 if done else 1)
         assert await devnet.used(payload) is done
         assert await devnet.facilitator_nonce() == int(done)
+        nonce = payload["authorization"]["nonce"]
+        logs = await devnet.rpc("eth_getLogs", {"fromBlock": "0x0", "topics": [None, None, nonce]})
+        assert len(logs) == int(done)
         head = await devnet.rpc("eth_getBlockByNumber", "latest", False)
         assert (await devnet.rpc("eth_getTransactionReceipt", head["transactions"][0]))["status"] == "0x1"
 
