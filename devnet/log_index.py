@@ -6,6 +6,7 @@ one that an older version went on with, is caught up when it is opened.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eth.abc import BlockHeaderAPI, LogAPI
 
@@ -113,18 +114,11 @@ class LogIndex:
                 conditions.append(f"{column} IS NOT NULL")
         sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY block, position LIMIT ?"
         rows = self._store.read(sql, (*parameters, limit))
-        return [_log(*row) for row in rows]
+        return [_log(row) for row in rows]
 
 
-def _log(
-    block: int,
-    position: int,
-    block_hash: bytes,
-    transaction_hash: bytes,
-    address: bytes,
-    data: bytes,
-    *topics: bytes | None,
-) -> Log:
+def _log(row: tuple[Any, ...]) -> Log:
+    block, position, block_hash, transaction_hash, address, data, *topics = row
     present = tuple(topic for topic in topics if topic is not None)
     return Log(block, position, block_hash, transaction_hash, address, data, present)
 
