@@ -9,9 +9,11 @@ from typing import Any
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
 from sqlalchemy import text
+from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
 from broker.clients import ExecutorClient, QuoteClient
+from broker.limits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
 from broker.payments.chain import Chain
 from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import FreeGate, PaymentGate
@@ -40,6 +42,7 @@ log = get_logger(__name__)
 SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
+MODULES = (home, discovery, compute, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -50,6 +53,13 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     token = settings.internal_token
     url = _database_url(settings)
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    limits = RateLimits(
+        parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
+        parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
+        redis_url,
+    )
+    proxies = parse_proxies(settings.trusted_proxies)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -72,6 +82,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 lease_ms=int(settings.lease_s * 1000),
             )
             offers = OfferBook(database, clock, settings.offer_ttl_s)
+            state.limits = limits
             state.results = Results(settings.galaksio_home / "results")
             pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
             chain = Chain(rpc_url, network) if rpc_url else None
@@ -90,6 +101,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 terms=terms,
                 pricing=pricing,
                 receipt_key=state.accounts.key.address,
+                routes=[route for module in MODULES for route in module.router.routes],
                 public_base_url=settings.public_base_url,
             )
             state.gate = (
@@ -102,6 +114,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                     ledger=state.ledger,
                     fulfilment=fulfilment,
                     results=state.results,
+                    limits=limits,
                     clock=clock,
                     public_base_url=settings.public_base_url,
                 )
@@ -127,9 +140,10 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         "A pay-per-call cloud: send a request, pay the 402, get the work done.",
         lifespan,
         cors_origins=settings.cors_origins,
+        inner=[Middleware(RateLimitMiddleware, trusted_proxies=proxies)],
     )
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
-    for module in (home, discovery, compute, jobs, accounts):
+    for module in MODULES:
         app.include_router(module.router)
     _publish_schemas(app, compute.RUN_SCHEMAS)
     return app

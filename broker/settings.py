@@ -32,9 +32,18 @@ class BrokerSettings(CommonSettings):
     chain_rpc_url: str | None = Field(None, validation_alias=names("CHAIN_RPC_URL"))
     exposure_cap_usd: Decimal = Field(Decimal(5), gt=0, validation_alias=names("PAYER_EXPOSURE_USD"))
     lease_s: float = Field(15, ge=1, le=600, validation_alias=names("LEDGER_LEASE_S"))
+    rate_limit_per_ip: str = Field("1200/minute", validation_alias=names("RATE_LIMIT_PER_IP"))
+    rate_limit_per_payer: str = Field("600/minute", validation_alias=names("RATE_LIMIT_PER_PAYER"))
+    trusted_proxies: list[str] = Field(default_factory=list, validation_alias=names("TRUSTED_PROXIES"))
+    redis_url: SecretStr | None = Field(None, validation_alias=names("REDIS_URL"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
     operator_token: SecretStr | None = Field(None, validation_alias=names("OPERATOR_TOKEN"))
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
     @field_validator("public_base_url", "quote_url", "executor_url", "facilitator_url", "chain_rpc_url")
     @classmethod

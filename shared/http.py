@@ -5,13 +5,14 @@ import ipaddress
 import re
 import traceback
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -177,10 +178,12 @@ def new_app(
     cors_origins: list[str],
     internal: bool = False,
     token: str | None = None,
+    inner: Sequence[Middleware] = (),
 ) -> FastAPI:
     """A FastAPI app with the house's errors, request ids, body cap (413) and CORS.
 
-    `internal=True` puts `InternalOnly(token)` in front of everything but health.
+    `internal=True` puts `InternalOnly(token)` in front of everything but health; `inner` middleware
+    stands behind request ids and CORS, the first one outermost.
     """
     app = FastAPI(
         title=service,
@@ -193,6 +196,8 @@ def new_app(
     app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES)
     if internal:
         app.add_middleware(InternalOnly, token=token, open_paths=HEALTH_PATHS)
+    for middleware in reversed(inner):
+        app.add_middleware(middleware.cls, *middleware.args, **middleware.kwargs)
     app.add_middleware(UnexpectedErrors)
     if cors_origins:
         app.add_middleware(

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from broker.clients import ExecutorClient
+from broker.limits import RateLimits
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
@@ -45,6 +46,7 @@ class PaymentGate:
         ledger: Ledger,
         fulfilment: Fulfilment,
         results: Results,
+        limits: RateLimits,
         clock: Clock,
         public_base_url: str | None,
     ) -> None:
@@ -54,6 +56,7 @@ class PaymentGate:
         self._ledger = ledger
         self._fulfilment = fulfilment
         self._results = results
+        self._limits = limits
         self._clock = clock
         self._public_base_url = public_base_url
         self._running: set[asyncio.Task[Ended]] = set()
@@ -67,6 +70,7 @@ class PaymentGate:
         if payment is None:
             return await self._challenge(call, work, "payment required")
         check_addressed_to_us(payment, self._terms)
+        await self._limits.count_payer(payment.authorization.payer)
         known = await self._known(payment)
         if known is not None:
             return await self._again(call, work, known)

@@ -138,7 +138,7 @@ def running_stack(home: Path, *, brokers: int = 1, **more: str) -> Iterator[Stac
         QUOTE_SERVICE_URL=f"http://127.0.0.1:{ports['quote']}",
         EXECUTOR_SERVICE_URL=f"http://127.0.0.1:{ports['executor']}",
         INTERNAL_API_TOKEN="test-token",
-        **more,
+        **{"RATE_LIMIT_PER_IP": "100000/minute", "RATE_LIMIT_PER_PAYER": "100000/minute", **more},
     )
     stack = Stack(home, environment, ports=ports)
     try:
