@@ -1,5 +1,6 @@
 """Alembic environment of the broker's tables; run through `Database.migrate`."""
 
+import broker.accounts.tables  # noqa: F401 - declares its tables
 from broker.tables import metadata
 from shared.database import run_migrations
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import Response
 
+from broker.accounts.accounts import Accounts
 from broker.clients import QuoteClient
 from broker.payments.operations import RUN
 from shared import __version__
@@ -18,6 +19,7 @@ QUOTE_PATHS = ("run", "store", "cache", "best")
 async def card(request: Request) -> dict[str, Any]:
     """What is sold here, how it is paid, and where to read on."""
     settings = request.app.state.settings
+    accounts: Accounts = request.app.state.accounts
     return {
         "service": "galaksio-broker",
         "version": __version__,
@@ -28,9 +30,17 @@ async def card(request: Request) -> dict[str, Any]:
             "network": settings.x402_network,
             "payTo": settings.wallet_address,
             "brokerFeeUsd": atomic_to_usd(settings.broker_fee_atomic),
+            "receiptKey": accounts.key.address,
             **({} if settings.x402_enabled else {"warning": "payments are switched off: nothing is charged"}),
         },
-        "links": {"docs": "/docs", "openapi": "/openapi.json", "health": "/health", "quote": "/quote"},
+        "links": {
+            "docs": "/docs",
+            "openapi": "/openapi.json",
+            "health": "/health",
+            "quote": "/quote",
+            "discovery": "/.well-known/x402",
+            "payments": "/payments",
+        },
     }
 
 
