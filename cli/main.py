@@ -181,6 +181,21 @@ def quote(
     print_comparison(found)
 
 
+@app.command()
+def payments(
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000, help="Newest first.")] = 20,
+    url: Annotated[str, typer.Option("-u", "--url", help="The broker; default: as logged in.")] = "",
+) -> None:
+    """List what this wallet paid. Signs in with the wallet and checks every receipt's signature."""
+    from cli.payments import as_table, list_payments
+
+    lines = list_payments(store.load(), broker_url(url), limit)
+    out.print(as_table(lines) if lines else "No payments yet.")
+    wrong = sum(line.receipt == "WRONG" for line in lines)
+    if wrong:
+        raise CliError(f"{wrong} of these receipts are not signed by the broker's published key.")
+
+
 def print_comparison(found: dict[str, Any]) -> None:
     """The prices as a table, cheapest first, with what speaks against each."""
     table = Table("provider", "price (USD)", "can be bought", "note")
