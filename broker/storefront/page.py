@@ -86,14 +86,28 @@ def _commands(sale: Sale) -> list[tuple[str, str]]:
     curl = (
         f"curl -i {shlex.quote(sale.resource)} \\\n"
         "  -H 'Content-Type: application/json' \\\n"
-        f"  -d {shlex.quote(json.dumps(example, ensure_ascii=False))}"
+        f"  -d {_quoted(json.dumps(example, ensure_ascii=False))}"
     )
-    login = f"galaksio login -k YOUR_PRIVATE_KEY --url {shlex.quote(base)} --network {sale.network.name}"
+    login = f"galaksio login --url {shlex.quote(base)} --network {shlex.quote(sale.network.name)}"
     paying = [login, *_CLI.get(sale.operation.name, ())]
     return [
-        *([("Pay with the galaksio command", "\n".join(paying))] if len(paying) > 1 else []),
+        *(
+            [
+                (
+                    "Pay with the galaksio command: it asks for your key once and shows each price",
+                    "\n".join(paying),
+                )
+            ]
+            if len(paying) > 1
+            else []
+        ),
         ("See the bill with curl: the answer is a 402 that any x402 client can pay", curl),
     ]
+
+
+def _quoted(text: str) -> str:
+    """Quoted for a POSIX shell, an apostrophe in the shorter of the two usual spellings."""
+    return shlex.quote(text).replace("'\"'\"'", "'\\''")
 
 
 def _command(title: str, command: str) -> str:
