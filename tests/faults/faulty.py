@@ -52,22 +52,20 @@ def arm(target: str, when: str, nth: int) -> None:
         return calls == nth
 
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        doomed = due()
-        if doomed and when == BEFORE:
+        if when == BEFORE and due():
             die()
-        if doomed and when == DURING:
+        if when == DURING and due():
             asyncio.get_running_loop().call_later(DURING_S, die)
         result = await real(*args, **kwargs)
-        if doomed and when == AFTER:
+        if when == AFTER and due():
             die()
         return result
 
     def wrapped_sync(*args: Any, **kwargs: Any) -> Any:
-        doomed = due()
-        if doomed and when == BEFORE:
+        if when == BEFORE and due():
             die()
         result = real(*args, **kwargs)
-        if doomed and when == AFTER:
+        if when == AFTER and due():
             die()
         return result
 
