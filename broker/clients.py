@@ -1,5 +1,6 @@
 """The broker's two neighbours: quote names prices, executor does the work."""
 
+import json
 from typing import Any
 
 import httpx
@@ -13,6 +14,9 @@ log = get_logger(__name__)
 
 EXECUTOR_SLACK_S = 45.0
 """What the executor may take beyond the run's own limit: queue, start, clean-up."""
+
+MAX_RESULT_BYTES = 32 * 1024 * 1024
+"""More than any result can be: 8 MB of files and 512 KB of output, as base64 and JSON."""
 
 # What the executor says about the request itself may be repeated to the client.
 _CLIENT_FAULTS = frozenset({400, 413, 422})
@@ -29,7 +33,7 @@ class QuoteClient:
         body = {name: value for name, value in ask.items() if value is not None}
         response = await self.forward("POST", path, json=body)
         if response.status_code in _CLIENT_FAULTS:
-            raise _as_client_fault(response)
+            raise _client_fault(response.status_code, _json_of(response))
         try:
             response.raise_for_status()
             return QuoteList.model_validate(response.json())
@@ -57,14 +61,15 @@ class ExecutorClient:
     ) -> Any:
         """The result of the work. Whatever else happens raises, and the customer is not charged."""
         try:
-            response = await self._client.post(
+            async with self._client.stream(
+                "POST",
                 "/execute",
                 json={"jobId": job_id, "taskType": task_type, "provider": provider, **task},
                 timeout=httpx.Timeout(time_limit_s + EXECUTOR_SLACK_S, connect=3.0),
                 headers=_trace(),
-            )
-            answer = response.json()
-        except (httpx.HTTPError, ValueError) as exc:
+            ) as response:
+                answer = json.loads(await _read_bounded(response, MAX_RESULT_BYTES))
+        except (httpx.HTTPError, ValueError, RecursionError) as exc:
             log.error("executor_unreachable", job_id=job_id, error=type(exc).__name__)
             raise Unavailable(
                 "the executor does not answer; nothing was charged", code="executor_unavailable"
@@ -72,7 +77,7 @@ class ExecutorClient:
         if response.status_code == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
             return answer["result"]
         if response.status_code in _CLIENT_FAULTS:
-            raise _as_client_fault(response)
+            raise _client_fault(response.status_code, answer)
         code = answer.get("code") if isinstance(answer, dict) else None
         log.error("execution_failed", job_id=job_id, status=response.status_code, code=code)
         raise Unavailable(
@@ -95,10 +100,29 @@ def _quote_down() -> Unavailable:
     return Unavailable("prices cannot be named now; nothing was charged", code="quote_unavailable")
 
 
-def _as_client_fault(response: httpx.Response) -> GalaksioError:
+async def _read_bounded(response: httpx.Response, limit_bytes: int) -> bytes:
+    """The body; raises `ValueError` when it is over the limit, before holding more of it."""
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > limit_bytes:
+            raise ValueError("the answer is too large")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _json_of(response: httpx.Response) -> Any:
     try:
-        body = response.json()
-        message, code = str(body["error"]), str(body.get("code", "bad_request"))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message, code = "the request was refused", "bad_request"
-    return BadRequest(message, status=response.status_code, code=code)
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _client_fault(status: int, answer: Any) -> GalaksioError:
+    body = answer if isinstance(answer, dict) else {}
+    message, code = body.get("error"), body.get("code")
+    return BadRequest(
+        message if isinstance(message, str) else "the request was refused",
+        status=status,
+        code=code if isinstance(code, str) else "bad_request",
+    )

@@ -9,6 +9,7 @@ from x402.http.utils import encode_payment_required_header, encode_payment_respo
 from x402.schemas import PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse
 from x402.schemas.v1 import PaymentRequirementsV1
 
+from broker.payments.authorization import PAYMENT_IDENTIFIER
 from broker.payments.offers import Offer
 from broker.payments.operations import Operation
 from broker.storefront.page import Sale, payment_page
@@ -101,7 +102,7 @@ def challenge(
         error=error,
         resource=ResourceInfo(url=resource, description=operation.description, mime_type="application/json"),
         accepts=[terms.v2(offer)],
-        extensions=_bazaar(operation) if with_schema else None,
+        extensions={**IDENTIFIER_EXTENSION, **(_bazaar(operation) if with_schema else {})},
     )
     v2_header = {PAYMENT_REQUIRED_HEADER: encode_payment_required_header(required)}
     all_headers = {**v2_header, "Cache-Control": "no-store", "Vary": "Accept", **(headers or {})}
@@ -113,6 +114,28 @@ def challenge(
     if with_schema:
         body |= {"inputSchema": operation.input_schema, "example": operation.example}
     return JSONResponse(body, 402, headers=all_headers)
+
+
+IDENTIFIER_EXTENSION: dict[str, Any] = {
+    PAYMENT_IDENTIFIER: {
+        "info": {"required": False},
+        "schema": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {
+                "required": {"type": "boolean"},
+                "id": {
+                    "type": "string",
+                    "minLength": 16,
+                    "maxLength": 128,
+                    "pattern": "^[a-zA-Z0-9_-]+$",
+                },
+            },
+            "required": ["required"],
+        },
+    }
+}
+"""A v2 client may name an idempotency key of its own (x402 extension `payment-identifier`)."""
 
 
 def _bazaar(operation: Operation) -> dict[str, Any]:

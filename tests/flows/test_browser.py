@@ -1,5 +1,6 @@
 """The 402 page in a real Chromium: it renders under its own policy, fits a phone, and reads in the dark."""
 
+import html
 import json
 import re
 import shutil
@@ -50,6 +51,16 @@ frame.onload = () => {
   });
 };
 frame.src = "/page";
+</script>"""
+
+CLIPBOARD = """<script>
+window.copied = [];
+const clipboard = {writeText: async (text) => { copied.push(text); }};
+Object.defineProperty(navigator, "clipboard", {value: clipboard});
+</script>"""
+PRESS = """<pre id="copied"></pre><script>
+for (const button of document.querySelectorAll("button")) button.click();
+setTimeout(() => { document.getElementById("copied").textContent = JSON.stringify(copied); }, 100);
 </script>"""
 
 Chromium = Callable[..., subprocess.CompletedProcess[str]]
@@ -115,6 +126,25 @@ def test_the_policy_stops_a_script_that_is_not_the_pages_own(stack: Stack, chrom
         done = chromium(url, "--dump-dom")
     assert "<title>402 Payment required" in done.stdout
     assert done.stderr.count("violates the following Content Security Policy") == 2, done.stderr
+
+
+def test_what_the_copy_buttons_copy_can_be_pasted_into_a_shell(
+    stack: Stack, chromium: Chromium, tmp_path: Path
+) -> None:
+    page = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False).text
+    page = page.replace("<head>", "<head>" + CLIPBOARD).replace("</body>", PRESS + "</body>")
+    with Serving({"/": (page, {})}) as url:
+        done = chromium(url, "--dump-dom", "--virtual-time-budget=1000")
+    found = re.search(r'<pre id="copied">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found is not None, done.stdout
+    paying, curl = json.loads(html.unescape(found[1]))
+    assert [line.split()[0] for line in paying.splitlines()] == ["galaksio", "echo", "galaksio"]
+    subprocess.run(["bash", "-c", paying.splitlines()[1]], cwd=tmp_path, check=True)
+    assert (tmp_path / "hello.py").read_text() == "print('Hello')\n"
+    if shutil.which("curl"):
+        billed = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=30, check=True)
+        assert billed.stdout.startswith("HTTP/1.1 402")
+        assert json.loads(billed.stdout.split("\n\n")[-1])["accepts"]
 
 
 @pytest.mark.parametrize("width", [1200, 360, 320])

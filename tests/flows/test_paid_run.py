@@ -294,3 +294,48 @@ def test_the_price_told_is_the_price_paid_also_after_asking_again(http: httpx.Cl
     headers = wallet.pay_v2(first)
     challenge_of(http)
     assert http.post("/run", json=HELLO, headers=headers).status_code == 200
+
+
+def test_a_large_result_is_spooled_to_disk_and_delivered_whole_twice(
+    stack: Stack, wallet: Wallet, http: httpx.Client
+) -> None:
+    body = {"code": "import os; open('out/big', 'wb').write(os.urandom(3_000_000))"}
+    headers = wallet.pay_v2(challenge_of(http, body))
+    first = http.post("/run", json=body, headers=headers)
+    assert first.status_code == 200
+    (file,) = first.json()["result"]["files"]
+    assert len(base64.b64decode(file["content"])) == 3_000_000
+    job_id = first.json()["jobId"]
+    spooled = stack.home / "results" / f"{job_id}.json"
+    assert spooled.read_bytes() == first.content
+    assert spooled.stat().st_mode & 0o077 == 0 or (stack.home / "results").stat().st_mode & 0o077 == 0
+    assert http.post("/run", json=body, headers=headers).content == first.content
+    assert http.get(f"/status/{job_id}").json()["result"] == first.json()["result"]
+
+
+def test_a_payment_identifier_gives_the_first_result_whatever_is_signed_later(
+    stack: Stack, wallet: Wallet, http: httpx.Client
+) -> None:
+    body = {"code": "import os; print(os.urandom(16).hex())"}
+    challenge = challenge_of(http, body)
+    required = json.loads(base64.b64decode(challenge.headers["PAYMENT-REQUIRED"]))
+    assert required["extensions"]["payment-identifier"]["info"] == {"required": False}
+    first = http.post("/run", json=body, headers=identified(wallet.pay_v2(challenge), "order-0000000042"))
+    assert first.status_code == 200, first.text
+    balance = stack.balance(wallet.address)
+    again = http.post("/run", json=body, headers=identified(wallet.pay_v2(challenge), "order-0000000042"))
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert stack.balance(wallet.address) == balance
+    other = challenge_of(http)
+    clash = http.post("/run", json=HELLO, headers=identified(wallet.pay_v2(other), "order-0000000042"))
+    assert (clash.status_code, clash.json()["code"]) == (409, "authorization_used")
+    short = http.post("/run", json=HELLO, headers=identified(wallet.pay_v2(other), "short"))
+    assert short.status_code == 400
+    assert stack.balance(wallet.address) == balance
+
+
+def identified(headers: dict[str, str], name: str) -> dict[str, str]:
+    """A v2 payment header with a payment-identifier of the client's."""
+    envelope = json.loads(base64.b64decode(headers["PAYMENT-SIGNATURE"]))
+    envelope["extensions"] = {"payment-identifier": {"info": {"required": False, "id": name}}}
+    return {"PAYMENT-SIGNATURE": b64(envelope)}
