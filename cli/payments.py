@@ -1,12 +1,10 @@
 """`galaksio payments`: what this wallet paid, with every receipt checked against the broker's key."""
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,13 +13,12 @@ from rich.text import Text
 
 from cli.client import fetch
 from cli.config import CliError, Config
+from cli.sign_in import check_sign_in, printable
 from shared.networks import network_named
 from shared.receipts import verify_receipt
-from shared.sign_in import STATEMENT, SignInMessage, domain_of, parse_sign_in
 
 TIMEOUT_S = 20.0
 PAGE = 100
-LONGEST_SIGN_IN = timedelta(minutes=15)
 
 
 class _Statement(BaseModel):
@@ -83,41 +80,11 @@ def as_table(lines: list[Line]) -> Table:
     """The payments for people. Whatever the broker said is shown as plain printable text."""
     table = Table("when (UTC)", "what", "USD", "state", "receipt", "transaction")
     for line in lines:
-        cells = [Text(_printable(cell)) for cell in vars(line).values()]
+        cells = [Text(printable(cell)) for cell in vars(line).values()]
         cells[4].stylize({"valid": "green", "WRONG": "bold red"}.get(line.receipt, ""))
         cells[5].overflow = "fold"
         table.add_row(*cells)
     return table
-
-
-def check_sign_in(text: str, *, url: str, address: str, chain_id: int, now: datetime) -> SignInMessage:
-    """The sign-in in `text`, when it is one that this wallet may sign for the broker at `url`.
-
-    Raises `CliError` for any other text: a signature could be used elsewhere.
-    """
-    try:
-        message = parse_sign_in(text)
-        issued, expires = _time(message.issued_at), _time(message.expiration_time)
-    except ValueError:
-        raise _not_signed("what it sent is not an EIP-4361 sign-in") from None
-    if not _same_place(message.uri, url) or not _same_place(f"{_scheme(url)}://{message.domain}", url):
-        raise _not_signed(
-            f"the sign-in is for {_printable(message.uri)}, not for {url} (use that address, "
-            "or set PUBLIC_BASE_URL on the broker)"
-        )
-    wrong = [
-        name
-        for name, good in (
-            ("wallet", message.address.lower() == address.lower()),
-            ("network", message.chain_id == chain_id),
-            ("statement", message.statement == STATEMENT),
-            ("expiry", now < expires <= now + LONGEST_SIGN_IN and issued < expires),
-        )
-        if not good
-    ]
-    if wrong:
-        raise _not_signed(f"the sign-in has another {' and '.join(wrong)} than expected")
-    return message
 
 
 @contextmanager
@@ -176,44 +143,5 @@ def _holds(row: _Statement, key: str) -> bool:
     return all(same) and verify_receipt(receipt, key)
 
 
-def _same_place(one: str, other: str) -> bool:
-    """Whether two base URLs are one: the names of this machine's loopback are the same place."""
-    try:
-        return _place(one) == _place(other)
-    except ValueError:
-        return False
-
-
-def _place(url: str) -> tuple[str, str, str]:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    authority = domain_of(url)
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    place = f"loopback:{parts.port or ''}" if local else authority
-    return parts.scheme, place, parts.path.rstrip("/")
-
-
-def _scheme(url: str) -> str:
-    return urlsplit(url).scheme
-
-
-def _time(text: str) -> datetime:
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError("a time without its zone")
-    return time
-
-
 def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _not_signed(why: str) -> CliError:
-    return CliError(f"Nothing was signed: {why}.")

@@ -12,7 +12,8 @@ from eth_account import Account
 from rich.console import Console
 
 from cli.config import CliError, Config
-from cli.payments import as_table, check_sign_in, list_payments
+from cli.payments import as_table, list_payments
+from cli.sign_in import check_sign_in
 from shared.clock import iso
 from shared.receipts import published_key, signable_receipt
 from shared.sign_in import SignInMessage
@@ -56,6 +57,13 @@ def test_two_spellings_of_one_address_are_one(ours: str, theirs: str) -> None:
     assert check(replace(GOOD, domain=authority, uri=theirs).text(), url=ours)
 
 
+def test_a_broker_below_a_path_has_the_hosts_domain() -> None:
+    below = replace(GOOD, uri=f"{URL}/galaksio").text()
+    assert check(below, url=f"{URL}/galaksio")
+    with pytest.raises(CliError, match="not for"):
+        check(below)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -65,6 +73,8 @@ def test_two_spellings_of_one_address_are_one(ours: str, theirs: str) -> None:
         ({"uri": "https://broker.test:8443"}, "not for"),
         ({"uri": "https://broker.test/elsewhere"}, "not for"),
         ({"uri": "https://broker.test@bank.test"}, "not for"),
+        ({"uri": "https://broker.test?next=bank.test"}, "not for"),
+        ({"uri": "https://me@broker.test"}, "not for"),
         ({"domain": "broker.test.bank.test"}, "not for"),
         ({"domain": "broker.test:99999"}, "not for"),
         ({"domain": "127.0.0.1", "uri": "https://127.0.0.1"}, "not for"),
