@@ -3,15 +3,21 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 V1_CLIENT := .venv-x402-v1
+X402_CLIENTS := $(V1_CLIENT) .venv-x402-1.0.0 .venv-x402-2.25.0
+NODE_CLIENTS := tests/interop/node/node_modules
 export VENV
 
-.PHONY: demo test up bench lint format types setup lock clean
+.PHONY: demo test interop up bench lint format types setup lock clean
 
 demo: setup
 	@$(BIN)/galaksio demo
 
 test: setup $(V1_CLIENT)/.installed lint types
 	$(BIN)/pytest
+
+# Stock x402 clients pay at the real services. Needs node and npm.
+interop: setup $(X402_CLIENTS:=/.installed) $(NODE_CLIENTS)/.installed
+	$(BIN)/pytest tests/interop -m interop
 
 up: setup
 	@$(BIN)/galaksio up
@@ -36,11 +42,16 @@ setup:
 lock: setup
 	scripts/lock.sh
 
-# The old x402 client needs packages of its own; the interop tests run it as a separate program.
-$(V1_CLIENT)/.installed: requirements/x402-v1-client.lock | setup
-	@echo "Installing the x402 v1 client into $(V1_CLIENT) ..."
-	@scripts/venv.sh $(V1_CLIENT) requirements/x402-v1-client.lock
+# An x402 client needs packages of its own; the interop tests run it as a separate program.
+.venv-x402-%/.installed: requirements/x402-%-client.lock | setup
+	@echo "Installing the x402 client into $(@D) ..."
+	@scripts/venv.sh $(@D) $<
+	@touch $@
+
+$(NODE_CLIENTS)/.installed: tests/interop/node/package-lock.json
+	@echo "Installing the npm clients into $(@D) ..."
+	@cd tests/interop/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(V1_CLIENT) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(X402_CLIENTS) $(NODE_CLIENTS) .mypy_cache .ruff_cache .pytest_cache
