@@ -1,0 +1,93 @@
+"""Stand-ins for quote and executor: prices as scripted, runs counted."""
+
+import json
+import secrets
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.attacks.standin import Answer, Script, StandIn
+
+PRICE_ATOMIC = 1_200
+FEE_ATOMIC = 5_000
+
+
+@dataclass
+class QuoteService(StandIn):
+    """One provider, at `price_atomic`. `on_quote` replaces the answer."""
+
+    price_atomic: int = PRICE_ATOMIC
+    on_quote: Script | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def be_honest(self) -> None:
+        self.price_atomic, self.on_quote = PRICE_ATOMIC, None
+
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        if method == "POST" and path.startswith("/quote/"):
+            scripted = self.on_quote(json.loads(body)) if self.on_quote else None
+            return scripted or Answer.of(quote_list(self.price_atomic))
+        return Answer.of({"status": "ok"})
+
+
+def quote_list(price_atomic: Any) -> dict[str, Any]:
+    """What quote answers when `local` asks `price_atomic`."""
+    quote = {
+        "provider": "local",
+        "kind": "compute",
+        "price_usd": "0.0012",
+        "price_atomic": price_atomic,
+        "network": "base-sepolia",
+        "valid_until": "2099-01-01T00:00:00.000Z",
+    }
+    return {"quotes": [quote], "best": quote, "count": 1, "declined": []}
+
+
+@dataclass
+class Executor(StandIn):
+    """Counts what it runs. As the real one does, it keeps each job's result and runs no job twice."""
+
+    runs: Counter[str] = field(default_factory=Counter)
+    kept: dict[str, Any] = field(default_factory=dict)
+    on_execute: Script | None = None
+    run_s: float = 0.0
+    began: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def be_honest(self) -> None:
+        self.on_execute, self.run_s = None, 0.0
+        self.began.clear()
+
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        if (method, path) != ("POST", "/execute"):
+            return Answer.of({"providers": [{"name": "local", "kind": "compute", "healthy": True}]})
+        task = json.loads(body)
+        if task["jobId"] not in self.kept:
+            self.runs[task["code"]] += 1
+            self.kept[task["jobId"]] = result_of(task)
+            self.began.set()
+        scripted = self.on_execute(task) if self.on_execute else None
+        if scripted is not None:
+            if scripted.status != 200 or scripted.dropped:
+                del self.kept[task["jobId"]]
+            return scripted
+        done = {"jobId": task["jobId"], "status": "completed", "result": self.kept[task["jobId"]]}
+        return Answer.of(done, delay_s=self.run_s)
+
+
+def result_of(task: dict[str, Any]) -> dict[str, Any]:
+    """A run's result; its output is different for every run."""
+    return {
+        "stdout": f"secret {secrets.token_hex(16)}\n",
+        "stderr": "",
+        "exitCode": 0,
+        "executionTime": 1,
+        "isolation": "none",
+        "language": task["language"],
+        "version": "3.11",
+    }
