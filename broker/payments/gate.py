@@ -19,7 +19,7 @@ from broker.payments.offers import Offer, OfferBook
 from broker.payments.operations import Work
 from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
-from broker.payments.records import IN_FLIGHT, NewJob, PaymentRow
+from broker.payments.records import IN_FLIGHT, LedgerError, NewJob, PaymentRow
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
 from shared.clock import Clock
@@ -131,7 +131,12 @@ class PaymentGate:
         task = asyncio.create_task(self._fulfilment.begin(row))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await self._answer_for(call, work, await asyncio.shield(task))
+        try:
+            ended = await asyncio.shield(task)
+        except LedgerError:
+            # This broker froze for longer than its lease, and another one carries the payment on.
+            return await self._again(call, work, await self._ledger.payment(row.id) or row)
+        return await self._answer_for(call, work, ended)
 
     async def _answer_for(self, call: Call, work: Work, ended: Ended) -> Response:
         row = ended.payment

@@ -1,14 +1,18 @@
 """Fifty uses of one authorization at once: one run, one settlement, in one broker and in two."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from sqlalchemy import text
 
 from shared.database import Database, database_url
-from tests.support.services import HOST_WALLET, Stack, running_stack
+from tests.support.services import HOST_WALLET, Stack, free_port, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 PARALLEL = 50
@@ -106,3 +110,54 @@ async def test_one_authorization_on_two_routes_at_once_runs_at_most_once(
     assert {response.status_code for response in first} == {200}
     assert {response.status_code for response in second} <= {402, 409}
     assert before - stack.balance(wallet.address) == int(challenge.json()["accepts"][0]["maxAmountRequired"])
+
+
+async def test_a_broker_that_freezes_past_its_lease_does_not_pay_or_run_twice(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Stopped in the middle (as by a laptop's lid); the other broker carries on; then it wakes up."""
+    with running_stack(tmp_path_factory.mktemp("frozen"), brokers=2, LEDGER_LEASE_S="1") as stack:
+        wallet = funded_wallet(stack.devnet)
+        challenge = httpx.post(stack.broker + "/run", json=UNIQUE, trust_env=False)
+        headers = wallet.pay_v2(challenge)
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            first = asyncio.create_task(client.post(stack.broker + "/run", json=UNIQUE, headers=headers))
+            await asyncio.sleep(0.15)
+            frozen = stack.processes["broker"].popen
+            frozen.send_signal(signal.SIGSTOP)
+            try:
+                other = await client.post(stack.url("broker2") + "/run", json=UNIQUE, headers=headers)
+            finally:
+                frozen.send_signal(signal.SIGCONT)
+            woken = await first
+        assert other.status_code == 200, other.text
+        assert (woken.status_code, woken.json()) == (200, other.json())
+        assert receipt_of(woken) == receipt_of(other)
+        price = int(challenge.json()["accepts"][0]["maxAmountRequired"])
+        assert stack.balance(wallet.address) == 100_000_000 - price
+        assert await ledger_rows(stack, wallet) == [("settled", 1)]
+
+
+async def test_four_workers_of_one_broker_run_one_authorization_once(
+    stack: Stack, wallet: Wallet, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    port = free_port()
+    environment = {**stack.environment, "DATABASE_URL": f"sqlite:///{stack.home / 'broker.sqlite'}"}
+    log = (tmp_path_factory.mktemp("workers") / "workers.log").open("wb")
+    program = Path(sys.executable).with_name("uvicorn")
+    words = [program, "broker.main:app", "--port", str(port), "--workers", "4"]
+    with subprocess.Popen(words, env=environment, cwd=stack.home, stdout=log, stderr=log) as workers:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            for _ in range(200):
+                try:
+                    if httpx.get(url + "/health", trust_env=False).status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(2)
+            await check_one_run(stack, [url], wallet, 2)
+        finally:
+            workers.terminate()
+            workers.wait(40)
+            log.close()
