@@ -167,7 +167,13 @@ EXPOSED_HEADERS = [
     "Location",
     "Retry-After",
 ]
-ALLOWED_HEADERS = ["PAYMENT-SIGNATURE", "X-PAYMENT", "Content-Type", "Access-Control-Expose-Headers"]
+ALLOWED_HEADERS = [
+    "PAYMENT-SIGNATURE",
+    "X-PAYMENT",
+    "Content-Type",
+    "Access-Control-Expose-Headers",
+    "Authorization",
+]
 
 
 def new_app(

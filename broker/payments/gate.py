@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from broker.addresses import public_address
 from broker.clients import ExecutorClient
 from broker.limits import RateLimits
 from broker.payments.authorization import Payment, read_payment
@@ -262,11 +263,8 @@ class PaymentGate:
         return receipt_header(row.x402_version, self._terms.network, payer=row.payer, **fields)
 
     def _resource(self, call: Call) -> str:
-        """The absolute address of the route. `Host` is not believed: without a setting, our own socket."""
-        if self._public_base_url is not None:
-            return self._public_base_url + call.route
-        host, port = call.scope.get("server") or ("localhost", 80)
-        return f"{call.scope['scheme']}://{host}{f':{port}' if port else ''}{call.route}"
+        """The absolute address of the route."""
+        return public_address(call.scope, self._public_base_url) + call.route
 
 
 class FreeGate:
