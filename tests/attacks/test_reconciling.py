@@ -226,6 +226,36 @@ def test_a_strangers_identifier_yields_neither_its_result_nor_a_conflict(
     assert world.states(wallet) == world.states(stranger) == ["settled"]
 
 
+def test_an_identifier_does_not_stick_to_a_payment_that_was_refused(
+    world: World, broker: httpx.Client, wallet: Wallet
+) -> None:
+    """The client keeps its key, signs again as the 402 asks it to, and gets the kept result."""
+    body = new_body()
+    refuse(world)
+    first = identified(wallet, challenge_of(broker, body), "order-" + "4" * 20)
+    assert broker.post("/run", json=body, headers=first).status_code == 402
+    world.facilitator.on_settle = None
+    second = identified(wallet, challenge_of(broker, body), "order-" + "4" * 20)
+    released = broker.post("/run", json=body, headers=second)
+    assert released.status_code == 200, released.text
+    assert world.runs(body) == 1
+    assert len(world.facilitator.moved(wallet.address)) == 1
+
+
+def test_an_identifier_does_not_stick_to_a_payment_that_was_voided(
+    world: World, broker: httpx.Client, wallet: Wallet
+) -> None:
+    body = new_body()
+    world.facilitator.on_verify = always(DROPPED)
+    first = identified(wallet, challenge_of(broker, body), "order-" + "5" * 20)
+    assert broker.post("/run", json=body, headers=first).status_code == 503
+    world.facilitator.on_verify = None
+    second = identified(wallet, challenge_of(broker, body), "order-" + "5" * 20)
+    assert broker.post("/run", json=body, headers=second).status_code == 200
+    assert world.states(wallet) == ["voided", "settled"]
+    assert (world.runs(body), len(world.facilitator.moved(wallet.address))) == (1, 1)
+
+
 @pytest.mark.parametrize(
     "identifier", ["short", "x" * 129, "a" * 20 + "\n", "\uff11" * 20, 7, ["a" * 20], "\ud800" * 20]
 )
