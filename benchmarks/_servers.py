@@ -1,0 +1,110 @@
+"""The servers that gate.py measures the broker against, and the neighbours that cost next to nothing.
+
+`uvicorn --app-dir benchmarks _servers:bare` (or `packaged`, `neighbours`). NEIGHBOURS_URL says where the
+neighbours listen.
+"""
+
+import json
+import os
+import secrets
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from x402.http import FacilitatorConfig, HTTPFacilitatorClient
+from x402.http.middleware.fastapi import PaymentMiddlewareASGI
+from x402.http.types import PaymentOption, RouteConfig
+from x402.mechanisms.evm.exact import ExactEvmServerScheme
+from x402.server import x402ResourceServer
+
+from shared.jobs import RunRequest
+
+NETWORK = "eip155:84532"
+WALLET = "0x1212121212121212121212121212121212121212"
+QUOTE = {
+    "provider": "local",
+    "kind": "compute",
+    "price_usd": "0.0008",
+    "price_atomic": 800,
+    "network": "base-sepolia",
+    "valid_until": "2100-01-01T00:00:00Z",
+}
+RESULT = {
+    "stdout": "1\n",
+    "stderr": "",
+    "exitCode": 0,
+    "executionTime": 1,
+    "isolation": "none",
+    "language": "python",
+    "version": "3.13",
+}
+
+
+def bare() -> FastAPI:
+    """A FastAPI route that reads the same JSON into the same model, and nothing else."""
+    app = FastAPI()
+
+    @app.post("/run")
+    async def run(body: RunRequest) -> dict[str, str]:
+        return {"language": body.language}
+
+    return app
+
+
+def packaged() -> FastAPI:
+    """The same route sold by the `x402` package's own middleware; paid work goes to the executor."""
+    neighbours = os.environ["NEIGHBOURS_URL"]
+    executor = httpx.AsyncClient(base_url=neighbours, trust_env=False)
+    server = x402ResourceServer(HTTPFacilitatorClient(FacilitatorConfig(url=neighbours)))
+    server.register(NETWORK, ExactEvmServerScheme())
+    option = PaymentOption(scheme="exact", pay_to=WALLET, price="$0.0058", network=NETWORK)
+    route = RouteConfig(accepts=option, description="Run a snippet", mime_type="application/json")
+    app = FastAPI()
+    app.add_middleware(PaymentMiddlewareASGI, routes={"POST /run": route}, server=server)
+
+    @app.post("/run")
+    async def run(body: RunRequest) -> Any:
+        task = body.model_dump(mode="json", exclude={"provider", "max_cost_usd"})
+        return (await executor.post("/execute", json=task)).json()["result"]
+
+    return app
+
+
+def neighbours() -> Any:
+    """Quote, facilitator and executor in one ASGI function that looks at nothing it need not see."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        content = json.dumps(_neighbour(scope["path"], body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    return app
+
+
+def _neighbour(path: str, body: bytes) -> dict[str, Any]:
+    if path.startswith("/quote/"):
+        return {"quotes": [QUOTE], "best": QUOTE, "count": 1}
+    if path == "/execute":
+        return {"status": "completed", "result": RESULT}
+    if path == "/verify":
+        return {"isValid": True, "payer": _payer(body)}
+    if path == "/settle":
+        transaction = "0x" + secrets.token_hex(32)
+        return {"success": True, "transaction": transaction, "network": NETWORK, "payer": _payer(body)}
+    if path == "/supported":
+        kind = {"x402Version": 2, "scheme": "exact", "network": NETWORK}
+        return {"kinds": [kind], "extensions": [], "signers": {}}
+    return {"status": "ok"}
+
+
+def _payer(body: bytes) -> str:
+    return str(json.loads(body)["paymentPayload"]["payload"]["authorization"]["from"])
