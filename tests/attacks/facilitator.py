@@ -10,6 +10,10 @@ from eth_utils.crypto import keccak
 
 from tests.attacks.standin import Answer, Script, StandIn
 
+KINDS = [
+    {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},
+    {"x402Version": 2, "scheme": "exact", "network": "eip155:84532"},
+]
 USED = "0x" + keccak(text="AuthorizationUsed(address,bytes32)").hex()
 
 
@@ -46,7 +50,8 @@ class Asked:
 class Facilitator(StandIn):
     """Moves money like the token does: once for each (payer, nonce), and never more than the payer has.
 
-    `on_verify` and `on_settle` replace an answer where they give one; `transfers` is what really moved.
+    `on_verify` and `on_settle` replace an answer where they give one; `transfers` is what really moved. At
+    `/yes/{network}` it says yes to everything, and counts who `followed` a redirect there.
     """
 
     asked: list[Asked] = field(default_factory=list)
@@ -55,6 +60,7 @@ class Facilitator(StandIn):
     cancelled: set[tuple[str, str]] = field(default_factory=set)
     on_verify: Script | None = None
     on_settle: Script | None = None
+    followed: int = 0
     settle_began: threading.Event = field(default_factory=threading.Event)
     verify_began: threading.Event = field(default_factory=threading.Event)
 
@@ -88,32 +94,32 @@ class Facilitator(StandIn):
         return Answer.of(success_of(asked))
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
-        if (method, path) == ("GET", "/supported"):
-            kinds = [
-                {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},
-                {"x402Version": 2, "scheme": "exact", "network": "eip155:84532"},
-            ]
-            return Answer.of({"kinds": kinds, "extensions": [], "signers": {}})
+        if path.startswith("/yes/"):
+            self.followed += 1
+            return Answer.of(
+                {"isValid": True, "success": True, "transaction": "0x" + "ab" * 32, "network": path[5:]}
+            )
         if path == "/rpc":
             question = json.loads(body)
             return Answer.of({"jsonrpc": "2.0", "id": question["id"], "result": self._chain(question)})
-        if method != "POST" or path not in {"/verify", "/settle"}:
-            return Answer(404)
-        asked = Asked(path, json.loads(body))
-        self.asked.append(asked)
-        (self.verify_began if path == "/verify" else self.settle_began).set()
-        script = self.on_verify if path == "/verify" else self.on_settle
+        if method == "POST" and path in {"/verify", "/settle"}:
+            asked = Asked(path, json.loads(body))
+            self.asked.append(asked)
+            return self._answer_asked(asked)
+        return Answer.of({"kinds": KINDS, "extensions": [], "signers": {}})
+
+    def _answer_asked(self, asked: Asked) -> Answer:
+        verify = asked.path == "/verify"
+        (self.verify_began if verify else self.settle_began).set()
+        script = self.on_verify if verify else self.on_settle
         scripted = script(asked) if script is not None else None
         if scripted is not None:
             return scripted
-        if path == "/settle":
+        if not verify:
             return self.settle(asked)
         enough = asked.value <= self.funds.get(asked.payer, 10**12)
-        return Answer.of(
-            {"isValid": True, "payer": asked.payer}
-            if enough
-            else {"isValid": False, "invalidReason": "insufficient_funds", "payer": asked.payer}
-        )
+        reason = {} if enough else {"invalidReason": "insufficient_funds"}
+        return Answer.of({"isValid": enough, "payer": asked.payer, **reason})
 
     def _chain(self, question: dict[str, Any]) -> Any:
         """What the chain says: which authorizations are used or cancelled, and in which transaction."""

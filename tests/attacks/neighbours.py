@@ -48,9 +48,13 @@ def quote_list(price_atomic: Any) -> dict[str, Any]:
 
 @dataclass
 class Executor(StandIn):
-    """Counts what it runs. As the real one does, it keeps each job's result and runs no job twice."""
+    """Counts `runs` by code and `calls` by job id.
+
+    As the real one does, it keeps each job's result and runs no job twice.
+    """
 
     runs: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
     kept: dict[str, Any] = field(default_factory=dict)
     on_execute: Script | None = None
     run_s: float = 0.0
@@ -67,6 +71,7 @@ class Executor(StandIn):
         if (method, path) != ("POST", "/execute"):
             return Answer.of({"providers": [{"name": "local", "kind": "compute", "healthy": True}]})
         task = json.loads(body)
+        self.calls[task["jobId"]] += 1
         if task["jobId"] not in self.kept:
             self.runs[task["code"]] += 1
             self.kept[task["jobId"]] = result_of(task)

@@ -74,14 +74,22 @@ def test_nothing_runs_when_at_verify_the_facilitator_is_down(
     world.assert_sold_once(wallet, body)
 
 
-def test_a_redirect_at_verify_is_not_followed_to_somebody_who_says_yes(
-    world: World, broker: httpx.Client, wallet: Wallet
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("stage", ["verify", "settle"])
+def test_a_redirect_to_somebody_who_says_yes_is_not_followed(
+    world: World, broker: httpx.Client, wallet: Wallet, stage: str, status: int
 ) -> None:
     body = new_body()
-    location = (("Location", world.facilitator.url + "/supported"),)
-    world.facilitator.on_verify = always(Answer(302, b'{"isValid": true}', headers=location))
-    assert pay(world, broker, wallet, body).status_code == 503
-    world.assert_nothing_sold(wallet, body)
+    yes = always(Answer(status, headers=(("Location", world.facilitator.url + "/yes/base-sepolia"),)))
+    followed = world.facilitator.followed
+    if stage == "verify":
+        world.facilitator.on_verify = yes
+        assert pay(world, broker, wallet, body, 1).status_code == 503
+        world.assert_nothing_sold(wallet, body)
+    else:
+        world.facilitator.on_settle = yes
+        assert_pending(world, broker, wallet, pay(world, broker, wallet, body, 1))
+    assert world.facilitator.followed == followed
 
 
 def test_a_payment_the_facilitator_finds_bad_is_a_402_and_no_run(
@@ -234,6 +242,19 @@ def test_a_refusal_for_an_unclear_reason_is_pending_and_never_a_402(
         success_of(asked, success=False, transaction="", errorReason=reason)
     )
     assert_pending(world, broker, wallet, pay(world, broker, wallet, body))
+
+
+@pytest.mark.parametrize("reason", ["x" * 60_000, "\ud800", "\x00"], ids=["60 KB", "half a character", "NUL"])
+def test_the_facilitators_words_do_not_break_a_pending_answer(
+    world: World, broker: httpx.Client, wallet: Wallet, reason: str
+) -> None:
+    body = new_body()
+    world.facilitator.on_settle = lambda asked: Answer.of(
+        success_of(asked, success=False, transaction="", errorReason=reason)
+    )
+    answer = pay(world, broker, wallet, body)
+    assert_pending(world, broker, wallet, answer)
+    assert len(broker.get(answer.headers["Location"]).text) < 8_000
 
 
 def test_a_refusal_that_names_a_transaction_is_pending(

@@ -34,6 +34,7 @@ def test_a_run_longer_than_the_lease_is_not_taken_over(pair: World, wallet: Wall
         answer = client.post("/run", json=body, headers=wallet.pay_v2(challenge_of(client, body)))
     assert answer.status_code == 200
     pair.assert_sold_once(wallet, body)
+    assert pair.executor.calls[answer.json()["jobId"]] == 1
 
 
 @pytest.mark.parametrize("stage", ["verify", "run", "settle"])
