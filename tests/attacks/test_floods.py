@@ -26,7 +26,9 @@ OVER_THE_LIMIT = 1_300
 
 
 def flooding_client(world: World) -> httpx.AsyncClient:
-    transport = httpx.AsyncHTTPTransport(local_address=new_address(), limits=httpx.Limits(max_connections=20))
+    transport = httpx.AsyncHTTPTransport(
+        verify=False, local_address=new_address(), limits=httpx.Limits(max_connections=20)
+    )
     return httpx.AsyncClient(base_url=world.stack.broker, transport=transport, timeout=60)
 
 

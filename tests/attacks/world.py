@@ -62,7 +62,7 @@ class World:
     def client(self, broker: str = "broker", **more: Any) -> httpx.Client:
         """A client with a source address of its own, which checks every answer for leaks."""
         transport = httpx.HTTPTransport(
-            local_address=new_address(), limits=httpx.Limits(max_connections=None)
+            verify=False, local_address=new_address(), limits=httpx.Limits(max_connections=None)
         )
         return httpx.Client(
             base_url=self.stack.url(broker),
@@ -78,7 +78,7 @@ class World:
             check_clean(response.status_code, response.text)
 
         transport = httpx.AsyncHTTPTransport(
-            local_address=new_address(), limits=httpx.Limits(max_connections=None)
+            verify=False, local_address=new_address(), limits=httpx.Limits(max_connections=None)
         )
         return httpx.AsyncClient(
             base_url=self.stack.url(broker),
