@@ -75,7 +75,7 @@ class ExecutorClient:
                 "the executor does not answer; nothing was charged", code="executor_unavailable"
             ) from None
         if response.status_code == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
-            return answer["result"]
+            return answer.get("result")
         if response.status_code in _CLIENT_FAULTS:
             raise _client_fault(response.status_code, answer)
         code = answer.get("code") if isinstance(answer, dict) else None

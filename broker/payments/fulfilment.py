@@ -18,7 +18,7 @@ from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Settlement, Unknown
 from shared.clock import Clock
-from shared.errors import GalaksioError
+from shared.errors import GalaksioError, Unavailable
 from shared.logs import get_logger
 from shared.money import atomic_to_usd
 
@@ -114,14 +114,21 @@ class Fulfilment:
         if again and not paid_ahead and self._too_late(payment):
             return Ended(await self._ledger.void(payment, "authorization_expired"))
         try:
-            response = await self._do(payment, job)
+            kept = await self._results.keep(job.id, await self._do(payment, job))
         except GalaksioError as error:
-            if paid_ahead:
-                return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
-            return Ended(await self._ledger.void(payment, error.code), error=error)
-        kept = await self._results.keep(job.id, response)
+            return await self._failed(payment, error)
+        except Exception:
+            log.exception("work_failed_unexpectedly", job_id=job.id)
+            ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
+            return await self._failed(payment, ours)
         payment = await self._ledger.keep_result(payment, kept)
         return Ended(payment) if paid_ahead else await self._settle(payment)
+
+    async def _failed(self, payment: PaymentRow, error: GalaksioError) -> Ended:
+        """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
+        if payment.transaction_hash is not None:
+            return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
+        return Ended(await self._ledger.void(payment, error.code), error=error)
 
     async def _do(self, payment: PaymentRow, job: JobRow) -> dict[str, object]:
         operation = OPERATIONS[job.operation]

@@ -5,6 +5,7 @@ strict headers → body → offer → local checks → reserve → verify → ru
 
 import asyncio
 import math
+import re
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -20,7 +21,7 @@ from broker.payments.offers import Offer, OfferBook
 from broker.payments.operations import Work
 from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
-from broker.payments.records import IN_FLIGHT, LedgerError, NewJob, PaymentRow
+from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, LedgerError, NewJob, PaymentRow
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
 from shared.clock import Clock
@@ -30,6 +31,7 @@ from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
 
+_OFFER_ID = re.compile(r"[0-9a-f-]{36}", re.ASCII)
 WAIT_S = 100.0
 """How long a second use of an authorization waits for the first before it is told to come back."""
 NO_STORE = {"Cache-Control": "no-store"}
@@ -92,8 +94,8 @@ class PaymentGate:
         auth = payment.authorization
         echoed = (payment.accepted or {}).get("extra")
         offer_id = echoed.get("quoteId") if isinstance(echoed, dict) else None
-        if offer_id is not None and not isinstance(offer_id, str):
-            raise BadRequest("payment header: extra.quoteId must be a string", code="invalid_payment")
+        if offer_id is not None and not (isinstance(offer_id, str) and _OFFER_ID.fullmatch(offer_id)):
+            raise BadRequest("payment header: extra.quoteId is none of ours", code="invalid_payment")
         offer = await self._offers.payable(call.hash(work), auth.value, offer_id)
         if offer is None:
             raise PaymentRefused(
@@ -158,12 +160,18 @@ class PaymentGate:
     # -- the same authorization again ----------------------------------------------------------
 
     async def _known(self, payment: Payment) -> PaymentRow | None:
-        """The ledger's row for this authorization or payment-identifier, unless it is free to be used."""
+        """The ledger's row for this authorization or payment-identifier, unless it is free to be used.
+
+        An identifier is free again when its payment came to nothing, so that it can be paid anew.
+        """
         auth = payment.authorization
         row = await self._ledger.find(auth)
-        if (row is None or row.state == "voided") and payment.identifier is not None:
-            row = await self._ledger.find_identified(auth.payer, payment.identifier)
-        return None if row is None or row.state == "voided" else row
+        if row is not None and row.state != "voided":
+            return row
+        if payment.identifier is None:
+            return None
+        row = await self._ledger.find_identified(auth.payer, payment.identifier)
+        return None if row is None or row.state in CAME_TO_NOTHING else row
 
     async def _again(self, call: Call, work: Work, row: PaymentRow) -> Response:
         """Never a second run or settlement: the first one's result, or where to wait for it."""

@@ -12,6 +12,7 @@ from sqlalchemy import Row, delete, insert, select
 from broker.tables import offers
 from shared.clock import Clock
 from shared.database import Database
+from shared.money import MAX_ATOMIC
 
 MEMORY_OFFERS = 10_000
 KEEP_EXPIRED_MS = 3_600_000
@@ -100,6 +101,8 @@ class OfferBook:
 
     async def payable(self, hash_: str, amount_atomic: int, offer_id: str | None) -> Offer | None:
         """The unexpired offer a payment answers: by id where the client echoed one (v2), else by amount."""
+        if amount_atomic > MAX_ATOMIC:
+            return None
         conditions = [
             offers.c.request_hash == hash_,
             offers.c.price_atomic == amount_atomic,

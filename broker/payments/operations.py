@@ -81,8 +81,10 @@ def _run_work(body: bytes) -> Work:
 
 def _run_result(answer: Any) -> dict[str, object]:
     try:
-        return RunResult.model_validate(answer).model_dump(mode="json")
-    except ValidationError:
+        result = RunResult.model_validate(answer).model_dump(mode="json")
+        json.dumps(result, ensure_ascii=False).encode()
+        return result
+    except (ValidationError, UnicodeEncodeError):
         raise Unavailable(
             "the executor's answer was not understood; nothing was charged", code="bad_result"
         ) from None

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -77,7 +77,10 @@ class PaidRoute(APIRoute):
             await self._look(scope, receive, send)
             return
         gate: Gate = scope["app"].state.gate
-        body = await Request(scope, receive).body()
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
+            return
         response = await gate.answer(Call(self.operation, self.path_format, scope, body))
         await response(scope, receive, send)
 

@@ -60,7 +60,7 @@ class Pricing:
 
     @staticmethod
     def _best(found: QuoteList) -> Quote:
-        if found.best is not None:
+        if found.best is not None and found.best.executable:
             return found.best
         reasons = {row.provider: row.reason for row in found.declined}
         reasons |= {quote.provider: str(quote.metadata.get("unavailable", "")) for quote in found.quotes}

@@ -13,6 +13,8 @@ from shared.jobs import JobStatus
 State = Literal["reserved", "running", "ran", "settling", "settled", "voided", "rejected", "unknown"]
 IN_FLIGHT: tuple[State, ...] = ("reserved", "running", "ran", "settling")
 """States in which some broker works on the payment."""
+CAME_TO_NOTHING: tuple[State, ...] = ("voided", "rejected")
+"""States in which no money has moved and none will."""
 EXPOSED: tuple[State, ...] = (*IN_FLIGHT, "unknown")
 """States in which the payer's money may yet move."""
 

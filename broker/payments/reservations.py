@@ -9,7 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker.payments.authorization import Authorization
 from broker.payments.readings import Readings
-from broker.payments.records import EXPOSED, NewJob, PaymentRow, TooManyInFlight, read_payment_row
+from broker.payments.records import (
+    CAME_TO_NOTHING,
+    EXPOSED,
+    NewJob,
+    PaymentRow,
+    TooManyInFlight,
+    read_payment_row,
+)
 from broker.tables import identifiers, jobs, payments
 from shared.errors import Conflict
 
@@ -139,16 +146,16 @@ class Reservations(Readings):
     async def _claim_identifier(
         self, connection: AsyncConnection, identifier: str, row: PaymentRow, now: int
     ) -> None:
-        """Bind the payer's idempotency key to this payment; one bound to a voided payment is free again."""
+        """Bind the payer's idempotency key to this payment; one whose payment came to nothing is free."""
         mine = {"payment_id": row.id, "request_hash": row.request_hash}
-        voided = select(payments.c.id).where(payments.c.state == "voided")
+        nothing = select(payments.c.id).where(payments.c.state.in_(CAME_TO_NOTHING))
         claim = (
             self._insert(identifiers)
             .values(payer=row.payer, identifier=identifier, created_at=now, **mine)
             .on_conflict_do_update(
                 index_elements=["payer", "identifier"],
                 set_=mine,
-                where=or_(identifiers.c.payment_id == row.id, identifiers.c.payment_id.in_(voided)),
+                where=or_(identifiers.c.payment_id == row.id, identifiers.c.payment_id.in_(nothing)),
             )
         )
         if (await connection.execute(claim)).rowcount != 1:

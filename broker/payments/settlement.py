@@ -4,6 +4,8 @@ What cannot be read for certain is `Unknown`, never a failure: money may have mo
 """
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +25,7 @@ log = get_logger(__name__)
 CONNECT_TRIES = 3
 CONNECT_PAUSE_S = 0.3
 MAX_ANSWER_BYTES = 64 * 1024
+_REASON = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 
 # Reasons after which the token has certainly not moved and cannot move by this authorization now.
 # Everything else a facilitator says (a lost receipt, a used nonce, its own error) is unknown.
@@ -64,11 +67,13 @@ class Settlement:
 
     def __init__(self, url: str, network: Network, timeout_s: float) -> None:
         self._network = network
+        self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_s, connect=3.0),
             limits=httpx.Limits(max_connections=100),
             follow_redirects=False,
             trust_env=False,
+            event_hooks={"response": [_bound]},
         )
         self._url = url
         self._client = HTTPFacilitatorClient(FacilitatorConfig(url=url, http_client=self._http))
@@ -85,14 +90,15 @@ class Settlement:
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            answer = await self._client.verify(*_wire(payment))
-        except (httpx.HTTPError, ValueError) as exc:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._client.verify(*_wire(payment))
+        except (httpx.HTTPError, ValueError, TimeoutError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
                 "the payment facilitator does not answer; nothing was charged", code="facilitator_unavailable"
             ) from None
         if not answer.is_valid:
-            return answer.invalid_reason or "invalid_payment"
+            return _word(answer.invalid_reason, "invalid_payment")
         if answer.payer is not None and answer.payer.lower() != payment.payer:
             return "payer_mismatch"
         return None
@@ -101,21 +107,24 @@ class Settlement:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
-                answer = await self._client.settle(*_wire(payment))
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await self._client.settle(*_wire(payment))
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
                 # Nothing left this machine, so asking again cannot pay twice.
                 if attempt == CONNECT_TRIES:
-                    return Unknown(f"facilitator unreachable: {type(exc).__name__}")
+                    log.warning("facilitator_unreachable", error=type(exc).__name__)
+                    return Unknown("facilitator_unreachable")
                 await asyncio.sleep(CONNECT_PAUSE_S * attempt)
-            except (httpx.HTTPError, ValueError) as exc:
-                return Unknown(f"no readable answer from the facilitator: {type(exc).__name__}")
+            except (httpx.HTTPError, ValueError, TimeoutError) as exc:
+                log.warning("facilitator_settle_unclear", error=type(exc).__name__)
+                return Unknown("facilitator_gave_no_clear_answer")
             else:
                 return self._judge(answer, payment)
         raise AssertionError("unreachable")
 
     def _judge(self, answer: SettleResponse, payment: PaymentRow) -> Outcome:
         if not answer.success:
-            reason = answer.error_reason or "settlement_failed"
+            reason = _word(answer.error_reason, "settlement_failed")
             return Refused(reason) if reason in REFUSALS and not answer.transaction else Unknown(reason)
         wrong = [
             name
@@ -129,8 +138,37 @@ class Settlement:
         ]
         if wrong:
             log.error("facilitator_success_not_believed", wrong=wrong)
-            return Unknown(f"the facilitator reported success with a wrong {', '.join(wrong)}")
+            return Unknown("facilitator_success_not_believed")
         return Settled(answer.transaction.lower())
+
+
+def _word(reason: str | None, default: str) -> str:
+    """A facilitator's reason when it is a code; anything else is only logged. It is shown to clients."""
+    if reason is None or _REASON.fullmatch(reason):
+        return reason or default
+    log.warning("facilitator_reason_not_passed_on", reason=ascii(reason[:200]))
+    return default
+
+
+async def _bound(response: httpx.Response) -> None:
+    """No answer of a facilitator is read beyond `MAX_ANSWER_BYTES`."""
+    response.stream = _Bounded(response.stream)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._stream:
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise httpx.RemoteProtocolError("the answer is too large")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _is_transaction_hash(text: str) -> bool:
