@@ -13,7 +13,6 @@ from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
 from broker.clients import ExecutorClient, QuoteClient
-from broker.limits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
 from broker.payments.chain import Chain
 from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import FreeGate, PaymentGate
@@ -24,6 +23,7 @@ from broker.payments.reconciler import Reconciler
 from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
+from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
 from broker.routes import accounts, compute, discovery, home, jobs
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront

@@ -1,6 +1,8 @@
 """The house's rules that a machine can check."""
 
 import ast
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -56,11 +58,11 @@ def test_every_module_and_public_class_says_what_it_is() -> None:
     assert silent == []
 
 
-def test_no_module_name_shadows_the_standard_library_when_run_from_its_folder() -> None:
-    import sys
-
-    for package in ("quote", "broker", "executor"):
+def test_no_module_name_hides_a_package_when_run_from_its_folder() -> None:
+    """`cd broker && uvicorn main:app` puts broker/ first on the path: broker/limits.py would be `limits`."""
+    others = set(sys.stdlib_module_names) | set(packages_distributions())
+    for package in ("quote", "broker", "executor", "devnet"):
         names = {path.stem for path in (ROOT / package).glob("*.py")} | {
             path.name for path in (ROOT / package).iterdir() if path.is_dir()
         }
-        assert not (names - {"__init__", "__main__", "__pycache__"}) & set(sys.stdlib_module_names)
+        assert not (names - {"__init__", "__main__", "__pycache__"}) & others

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from broker.addresses import public_address
 from broker.clients import ExecutorClient
-from broker.limits import RateLimits
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
@@ -24,6 +23,7 @@ from broker.payments.pricing import Pricing
 from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, LedgerError, NewJob, PaymentRow
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
+from broker.ratelimits import RateLimits
 from shared.clock import Clock
 from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
 from shared.logs import get_logger

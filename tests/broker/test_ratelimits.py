@@ -4,7 +4,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from broker.limits import RateLimited, RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
+from broker.ratelimits import RateLimited, RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
 from shared.errors import StartupError
 
 
