@@ -64,7 +64,8 @@ class Server:
             "--workers",
             "1",
         ]
-        command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--no-proxy-headers"]
+        command += ["--log-level", "warning"]
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("X402_", "GALAKSIO_"))
         }
