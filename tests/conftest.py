@@ -1,5 +1,6 @@
 """Fixtures that several folders share: a real stack, a funded wallet, a real Postgres."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -9,8 +10,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from executor.sandbox.orphans import kill_orphans
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leave_no_sandbox_behind() -> Iterator[None]:
+    """Executors that tests kill at the worst moment leave their orphans to us, a subreaper."""
+    yield
+    for pid in kill_orphans(os.getpid()):
+        os.waitpid(pid, 0)
 
 
 @pytest.fixture(scope="session")

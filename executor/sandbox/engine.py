@@ -21,6 +21,7 @@ from executor.sandbox.errors import RuntimeUnavailable, SandboxFailed, SandboxUn
 from executor.sandbox.filters import load_filter
 from executor.sandbox.launch import Job, Kit
 from executor.sandbox.limits import LIMITS
+from executor.sandbox.orphans import kill_orphans
 from executor.sandbox.program import Program, find_bwrap, reachable
 from executor.sandbox.result import request_files, run_result
 from executor.sandbox.rlimits import limited, prlimit_program, shell_program
@@ -148,6 +149,8 @@ class Sandbox:
         if found is None:
             raise LookupError(diagnosis.NO_BWRAP)
         self._program = reachable(found, identity)
+        if left := kill_orphans():
+            log.warning("orphaned_sandboxes_ended", count=len(left))
         # The inits of killed sandboxes fall to us (trap 2).
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._accountant = choose_accountant(self.options.accounting, LIMITS, self.slots.count + 1)

@@ -13,6 +13,7 @@ from executor.sandbox import diagnosis, selftest
 from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.errors import RuntimeUnavailable, SandboxFailed, SandboxUnavailable
 from executor.sandbox.limits import LIMITS
+from executor.sandbox.orphans import kill_orphans
 from executor.sandbox.program import Program, reachable
 from executor.sandbox.rlimits import limited, prlimit_program, shell_program
 from executor.sandbox.runs import Feed, Job, run_sandboxed
@@ -313,3 +314,19 @@ def test_importing_the_service_reads_no_settings() -> None:
         check=False,
     )
     assert done.returncode == 0
+
+
+async def test_a_sandbox_left_behind_half_made_is_ended_by_the_next_executor(sandbox: Sandbox) -> None:
+    """A bwrap that still reads its arguments, with nobody left to write them."""
+    kit, _ = sandbox._ready()
+    read, write = os.pipe()
+    left = subprocess.Popen([str(kit.bwrap), "--args", str(read), "--", "true"], pass_fds=[read], env={})
+    try:
+        assert kill_orphans(parent=left.pid) == []
+        assert kill_orphans(parent=os.getpid()) == [left.pid]
+        assert left.wait(5) == -9
+    finally:
+        left.kill()
+        left.wait()
+        os.close(read)
+        os.close(write)
