@@ -14,8 +14,9 @@ from starlette.middleware import Middleware
 from broker.accounts.accounts import Accounts, open_accounts
 from broker.clients import ExecutorClient, QuoteClient
 from broker.payments.chain import Chain
+from broker.payments.free import FreeGate
 from broker.payments.fulfilment import Fulfilment
-from broker.payments.gate import FreeGate, PaymentGate
+from broker.payments.gate import PaymentGate
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
 from broker.payments.pricing import Pricing

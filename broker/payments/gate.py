@@ -11,7 +11,6 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from broker.addresses import public_address
-from broker.clients import ExecutorClient
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
@@ -273,43 +272,6 @@ class PaymentGate:
     def _resource(self, call: Call) -> str:
         """The absolute address of the route."""
         return public_address(call.scope, self._public_base_url) + call.route
-
-
-class FreeGate:
-    """`X402_ENABLED=false`: every call is worked on and nothing is charged."""
-
-    def __init__(self, pricing: Pricing, ledger: Ledger, executor: ExecutorClient, results: Results) -> None:
-        self._pricing = pricing
-        self._ledger = ledger
-        self._executor = executor
-        self._results = results
-
-    async def answer(self, call: Call) -> Response:
-        work = call.operation.parse(call.body)
-        hash_ = call.hash(work)
-        offer = await self._pricing.offer(call.operation, work, hash_)
-        limit_ms = math.ceil(work.time_limit_s * 1000)
-        new = NewJob(call.operation.name, hash_, offer, "anonymous", work.task, limit_ms, call.label)
-        job_id = await self._ledger.open_unpaid(new)
-        try:
-            result = await self._executor.execute(
-                job_id, call.operation.name, offer.provider, work.task, work.time_limit_s
-            )
-            body = {
-                "jobId": job_id,
-                "status": "completed",
-                "provider": offer.provider,
-                "price_usd": "0",
-                "result": call.operation.read_result(result),
-            }
-        except GalaksioError as error:
-            await self._ledger.finish_unpaid(job_id, None, error.code)
-            raise
-        await self._ledger.finish_unpaid(job_id, await self._results.keep(job_id, body), None)
-        return JSONResponse(body, headers=NO_STORE)
-
-    async def drain(self) -> None:
-        """Nothing is owed to anybody."""
 
 
 def _pending(job_id: str) -> Response:
