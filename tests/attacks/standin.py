@@ -123,8 +123,10 @@ class StandIn:
 
 
 def _forget_half_accepted() -> None:
-    """asyncio loses a connection that it accepts in the moment its server is closed (it is attached too late);
-    the socket is collected here, where nobody takes the warning for a leak of the code under test."""
+    """asyncio loses a connection that it accepts in the moment its server is closed: it is attached too late.
+
+    The socket is collected here, where nobody takes the warning for a leak of the code under test.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
