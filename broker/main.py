@@ -8,7 +8,6 @@ from typing import Any
 
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
-from sqlalchemy import text
 from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
@@ -181,8 +180,7 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
 
 def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
     async def database() -> Check:
-        async with app.state.database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        await app.state.database.ping()
         return Check("healthy")
 
     async def quote() -> Check:
