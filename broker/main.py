@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
-from broker.clients import ExecutorClient, QuoteClient
+from broker.clients import MAX_RESULT_BYTES, ExecutorClient, QuoteClient
 from broker.payments.chain import Chain
 from broker.payments.free import FreeGate
 from broker.payments.fulfilment import Fulfilment
@@ -27,11 +27,12 @@ from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, pars
 from broker.routes import accounts, compute, discovery, home, jobs
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
+from shared.calls import Caller
 from shared.clock import Clock, system_clock
 from shared.database import Database, database_url
 from shared.errors import StartupError
 from shared.health import Check, health_router
-from shared.http import internal_client, new_app
+from shared.http import internal_client, internal_headers, new_app
 from shared.logs import get_logger
 from shared.networks import PUBLIC_RPC, network_named
 from shared.serve import lazy_app
@@ -67,13 +68,16 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         database = Database(url)
         await database.migrate("broker:migrations", "broker_version")
         settlement = Settlement(settings.facilitator_url, network, settings.facilitator_timeout_s)
-        async with (
-            internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http,
-            internal_client(settings.executor_url, token, NEIGHBOUR_TIMEOUT_S) as executor_http,
-        ):
+        executor = Caller(
+            settings.executor_url,
+            timeout_s=NEIGHBOUR_TIMEOUT_S,
+            max_bytes=MAX_RESULT_BYTES,
+            headers=internal_headers(token),
+        )
+        async with internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http:
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
-            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
+            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
             state.ledger = Ledger(
                 database,
                 network,
@@ -133,6 +137,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 if chain is not None:
                     await chain.close()
                 await settlement.close()
+                await executor.close()
                 await database.close()
 
     app = new_app(
