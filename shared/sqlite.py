@@ -66,14 +66,10 @@ class _Order:
         self.done: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
         self.error: BaseException | None = None
-        self._loop = loop
+        self.loop = loop
 
-    def tell(self) -> None:
-        """Wake the caller up, unless it went away with its loop."""
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._resolve)
-
-    def _resolve(self) -> None:
+    def resolve(self) -> None:
+        """In the loop's thread."""
         if self.done.done():
             return
         if self.error is None:
@@ -133,13 +129,25 @@ class _Writer:
             for order in batch:
                 order.error = order.error or exc  # nothing of this batch was committed
             self._disconnect()
-        for order in batch:
-            order.tell()
+        _tell(batch)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _tell(batch: list[_Order]) -> None:
+    """Wake the callers up, one loop at a time; a loop that is closed has nobody left who waits."""
+    for loop in {order.loop for order in batch}:
+        mine = [order for order in batch if order.loop is loop]
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, mine)
+
+
+def _resolve(orders: list[_Order]) -> None:
+    for order in orders:
+        order.resolve()
 
 
 def _attempt(connection: Connection, order: _Order) -> None:

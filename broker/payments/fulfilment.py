@@ -122,7 +122,7 @@ class Fulfilment:
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
             return await self._failed(payment, ours)
         payment = await self._ledger.keep_result(payment, kept)
-        ended = Ended(payment) if paid_ahead else await self._settle(payment)
+        ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
         return replace(ended, kept=kept)
 
     async def _failed(self, payment: PaymentRow, error: GalaksioError) -> Ended:
@@ -145,7 +145,10 @@ class Fulfilment:
 
     async def _settle(self, payment: PaymentRow) -> Ended:
         tried_before = payment.state in {"settling", "unknown"}
-        payment = await self._ledger.settling(payment)
+        return await self._ask(await self._ledger.settling(payment), tried_before=tried_before)
+
+    async def _ask(self, payment: PaymentRow, *, tried_before: bool) -> Ended:
+        """Have a payment in `settling` settled, and write down how it ended."""
         outcome = await self._settlement.settle(payment)
         if isinstance(outcome, Refused) and tried_before:
             # An earlier try may have moved the money; then "no funds" is no proof that it did not.

@@ -1,6 +1,7 @@
 """The payments ledger: one durable row per authorization, moved by conditional updates (payments.md §3).
 
-    reserved → running → ran → settling → settled        settle after the work (the default)
+    reserved → running → settling → settled              settle after the work (the default)
+    reserved → ran → settling → settled                  the work was done for an earlier authorization
     reserved → settling → running → settled              settle before it, where upstream money moves
        └─────────┴→ voided         ├────→ rejected
                                    └────→ unknown → settled | rejected | settling
@@ -48,12 +49,16 @@ class Ledger(Reservations):
         return await self._move(payment, "reserved", "ran")
 
     async def keep_result(self, payment: PaymentRow, kept: KeptResult) -> PaymentRow:
-        """The work is done and its result durable. Not completed before it is paid."""
+        """The work is done and its result durable; the settlement begins. Not completed before it is paid.
+
+        One commit for both: what is found in `settling` may or may not have been asked for, and is looked
+        up before it is asked for again.
+        """
         if payment.transaction_hash is not None:
             return await self._move(
                 payment, "running", "settled", job=kept.columns(), job_status="completed", forget_task=True
             )
-        return await self._move(payment, "running", "ran", job=kept.columns())
+        return await self._move(payment, "running", "settling", job=kept.columns())
 
     async def settling(self, payment: PaymentRow) -> PaymentRow:
         """The facilitator is about to be asked; also again, after a broker died while asking."""

@@ -1,6 +1,7 @@
 """How a payment begins: one claim per authorization, over any number of brokers on one database."""
 
 import json
+import secrets
 import uuid
 from typing import Any
 
@@ -65,12 +66,13 @@ class Reservations(Readings):
         `TooManyInFlight` over the exposure cap, `Conflict` when `identifier` stands for another request.
         """
         now = self._now_ms()
-        fresh = self._fresh(auth, version, new, requirements, now)
+        payment_id, job_id = _two_ids()
+        fresh = {"job_id": job_id, **self._fresh(auth, version, new, requirements, now)}
 
         def reserve(connection: Connection) -> Reservation | None:
             self._lock_payer(connection, auth.payer)
             claimed = connection.execute(
-                self._claim, {"id": str(uuid.uuid4()), "created_at": now, **self._key(auth), **fresh}
+                self._claim, {"id": payment_id, "created_at": now, **self._key(auth), **fresh}
             ).one_or_none()
             if claimed is None:
                 return None
@@ -105,7 +107,6 @@ class Reservations(Readings):
         self, auth: Authorization, version: int, new: NewJob, requirements: dict[str, Any], now: int
     ) -> dict[str, Any]:
         return {
-            "job_id": str(uuid.uuid4()),
             "request_hash": new.request_hash,
             "offer_id": new.offer.id,
             "state": "reserved",
@@ -177,6 +178,12 @@ class Reservations(Readings):
         )
         if connection.execute(claim).rowcount != 1:
             raise Conflict("this payment-identifier was already used", code="payment_identifier_used")
+
+
+def _two_ids() -> tuple[str, str]:
+    """Two random UUIDs (version 4) for one question to the kernel."""
+    chance = secrets.token_bytes(32)
+    return str(uuid.UUID(bytes=chance[:16], version=4)), str(uuid.UUID(bytes=chance[16:], version=4))
 
 
 def _job_row(job_id: str, new: NewJob, now: int) -> dict[str, Any]:
