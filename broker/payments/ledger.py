@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, Update, and_, bindparam, select, update
+from sqlalchemy import Connection, Executable, Row, Update, and_, bindparam, literal_column, select, update
 
 from broker.payments.records import (
     EXPOSED,
@@ -225,7 +225,7 @@ def _payment_update(sources: tuple[State, ...], columns: tuple[str, ...]) -> Upd
             payments.c.id == bindparam("at_id"),
             payments.c.job_id == bindparam("at_job"),
             payments.c.owner == bindparam("at_owner"),
-            payments.c.state.in_(sources),
+            payments.c.state.in_([literal_column(f"'{state}'") for state in sources]),
         )
         .values({name: bindparam(name) for name in columns})
     )
