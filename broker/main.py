@@ -59,8 +59,8 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
         parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
         redis_url,
+        parse_proxies(settings.trusted_proxies),
     )
-    proxies = parse_proxies(settings.trusted_proxies)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -83,7 +83,6 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 lease_ms=int(settings.lease_s * 1000),
             )
             offers = OfferBook(database, clock, settings.offer_ttl_s)
-            state.limits = limits
             state.results = Results(settings.galaksio_home / "results")
             pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
             chain = Chain(rpc_url, network) if rpc_url else None
@@ -141,7 +140,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         "A pay-per-call cloud: send a request, pay the 402, get the work done.",
         lifespan,
         cors_origins=settings.cors_origins,
-        inner=[Middleware(RateLimitMiddleware, trusted_proxies=proxies)],
+        inner=[Middleware(RateLimitMiddleware, limits=limits)],
     )
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     for module in MODULES:
