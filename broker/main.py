@@ -43,7 +43,8 @@ log = get_logger(__name__)
 SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
-MODULES = (home, discovery, compute, jobs, accounts)
+# The router tries them in this order, so what is sold stands first.
+MODULES = (compute, home, discovery, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -142,9 +143,9 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
     )
-    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     for module in MODULES:
         app.include_router(module.router)
+    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     _publish_schemas(app, compute.RUN_SCHEMAS)
     return app
 

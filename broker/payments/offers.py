@@ -18,6 +18,7 @@ MEMORY_OFFERS = 10_000
 KEEP_EXPIRED_MS = 3_600_000
 RENEW_PART = 0.5
 """An offer older than this part of its life is not handed out again: the next client gets a fresh one."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Offer:
 
 def request_hash(method: str, route: str, meaning: Any) -> str:
     """SHA-256 over the method, the route and the meaning of the body, as lower-case hex."""
-    text = json.dumps([method, route, meaning], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode([method, route, meaning]).encode()).hexdigest()
 
 
 class OfferBook:
