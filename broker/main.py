@@ -19,8 +19,11 @@ from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import PaymentGate
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
+from broker.payments.paid_route import PaidRoute
 from broker.payments.pricing import Pricing
 from broker.payments.reconciler import Reconciler
+from broker.payments.repeat_middleware import RepeatMiddleware
+from broker.payments.repeats import Repeats
 from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
@@ -143,11 +146,18 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
     )
+    if terms is not None:
+        app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     for module in MODULES:
         app.include_router(module.router)
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     _publish_schemas(app, compute.RUN_SCHEMAS)
     return app
+
+
+def _sold_paths() -> list[str]:
+    routes = [route for module in MODULES for route in module.router.routes]
+    return [route.path for route in routes if isinstance(route, PaidRoute)]
 
 
 def _wallet(settings: BrokerSettings) -> str:

@@ -60,6 +60,10 @@ class OfferBook:
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
 
+    def told_until_ms(self, offer: Offer) -> int:
+        """The last moment at which `current` hands out this offer, in Unix milliseconds."""
+        return offer.expires_at_ms - int(self._ttl_ms * (1 - RENEW_PART))
+
     async def current(self, hash_: str) -> Offer | None:
         """An offer for this request with enough of its life left to be told to a client, or None."""
         fresh_until = self.now_ms() + int(self._ttl_ms * (1 - RENEW_PART))
