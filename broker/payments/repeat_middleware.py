@@ -77,10 +77,7 @@ class RepeatMiddleware:
         if answer is not None:
             await answer.send_as(id_of_request(asked.own_id), send)
             return
-        if not asked.own_id:
-            # An id of the caller's choice may stand elsewhere in the answer too, and could not be replaced.
-            send = self._repeats.keeping(key, scope, send)
-        await self.app(scope, _replayed(message, receive), send)
+        await self.app(scope, _replayed(message, receive), self._repeats.keeping(key, scope, send))
 
     def _read(self, scope: Scope) -> _Asked | None:
         """What has to be the same for the same answer, or None for a request that is not for here."""

@@ -24,6 +24,8 @@ MAX_BYTES = 8 * 1024 * 1024
 LENGTH = b"content-length"
 _HEADERS = sorted([b"payment-required", b"cache-control", b"vary", b"content-type", LENGTH, REQUEST_ID])
 """The headers of a 402 that says the same to everybody; one with any other, or without one, is not kept."""
+_VARY = frozenset({b"Accept", b"Accept, Origin"})
+"""It may depend on `Accept`, which is in the key, and on `Origin`, with which nothing is told again."""
 _VERDICT = "galaksio.told_until_ms"
 
 Key = tuple[Any, ...]
@@ -102,8 +104,9 @@ class Repeats:
         values = dict(headers)
         if start["status"] != 402 or sorted(name for name, _ in headers) != _HEADERS:
             return
-        if values[b"vary"] != b"Accept" or values[b"content-type"] != b"application/json":
+        if values[b"vary"] not in _VARY or values[b"content-type"] != b"application/json":
             return
+        # A caller may choose an id that also stands elsewhere: then it cannot be replaced.
         around = body.split(b'"requestId":"' + values[REQUEST_ID] + b'"')
         if len(around) != 2 or body.count(values[REQUEST_ID]) != 1:
             return
