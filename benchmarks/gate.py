@@ -4,6 +4,10 @@ Every server is a uvicorn process of its own (uvloop, httptools, one worker), th
 facilitator and executor answer at once and stand behind all of them. Rounds alternate between the servers;
 what is printed are ratios of medians within this run, and the growth of the broker's memory.
 
+The challenges with a target are answers to one and the same request, which the broker answers from memory for
+a second at a time (`broker/payments/repeats.py`). What it takes without that is printed beside it, without a
+target: requests of one meaning of which no two are the same bytes, each answered by the whole gate.
+
 `python benchmarks/gate.py [--rounds N] [--only challenge|paid|memory]`; the exit code is 1 when a target is
 missed.
 """
@@ -11,6 +15,7 @@ missed.
 import argparse
 import asyncio
 import base64
+import itertools
 import json
 import os
 import re
@@ -97,8 +102,8 @@ class Server:
         assert found is not None
         return int(found[1])
 
-    def request(self, body: dict[str, Any], **headers: str) -> bytes:
-        content = json.dumps(body).encode()
+    def request(self, body: dict[str, Any], padding: str = "", **headers: str) -> bytes:
+        content = (json.dumps(body) + padding).encode()
         given = {"Host": f"127.0.0.1:{self.port}", "Content-Type": "application/json", **headers}
         lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         return f"POST /run HTTP/1.1\r\n{lines}Content-Length: {len(content)}\r\n\r\n".encode() + content
@@ -156,6 +161,34 @@ def servers(home: Path) -> Iterator[dict[str, Server]]:
         yield running
 
 
+def unlike(server: Server, first: int, count: int) -> list[bytes]:
+    """`count` requests that mean the same: the number of each stands behind its body in spaces and tabs."""
+    paddings = (f"{number:020b}".translate({48: " ", 49: "\t"}) for number in range(first, first + count))
+    return [server.request(BODY, padding) for padding in paddings]
+
+
+def challenges(rounds: int, running: dict[str, Server]) -> list[bool]:
+    """Print and judge the rate of 402s, from memory and without."""
+    numbers = itertools.count(step=CHALLENGES)
+    measured: dict[str, Callable[[], float]] = {
+        "bare": lambda: running["bare"].rate([running["bare"].request(BODY)] * CHALLENGES, 200),
+        "package": lambda: running["package"].rate([running["package"].request(BODY)] * CHALLENGES, 402),
+        "broker": lambda: running["broker"].rate([running["broker"].request(BODY)] * CHALLENGES, 402),
+        "unlike": lambda: running["broker"].rate(unlike(running["broker"], next(numbers), CHALLENGES), 402),
+    }
+    rates = compare(rounds, measured)
+    good = []
+    for name, baseline, target in (
+        ("package's 402", rates["package"], CHALLENGE_VS_PACKAGE),
+        ("bare FastAPI route", rates["bare"], CHALLENGE_VS_BARE),
+    ):
+        good.append(judge(f"402 / {name}", rates["broker"] / baseline, target))
+        print(
+            f"402, no two requests alike / {name}: {rates['unlike'] / baseline:.2f} (no target)", flush=True
+        )
+    return good
+
+
 class Payer:
     """Signs payments ahead of the measurement with the package's own client."""
 
@@ -175,17 +208,27 @@ class Payer:
         return [server.request(BODY, **{"PAYMENT-SIGNATURE": header}) for header in asyncio.run(sign())]
 
 
-def compare(
-    rounds: int, names: list[str], running: dict[str, Server], measure: Callable[[Server], float]
-) -> dict[str, float]:
-    """Median rates of alternating rounds; the first round of each server only warms it up."""
+def compare(rounds: int, measured: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Median rates of alternating rounds; the first round of each only warms it up."""
+    names = list(measured)
     rates: dict[str, list[float]] = {name: [] for name in names}
     for round_ in range(rounds + 1):
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
-            measured = measure(running[name])
+            rate = measured[name]()
             if round_:
-                rates[name].append(measured)
-    return {name: statistics.median(measured) for name, measured in rates.items()}
+                rates[name].append(rate)
+    return {name: statistics.median(found) for name, found in rates.items()}
+
+
+def paid_runs(rounds: int, running: dict[str, Server]) -> bool:
+    """Print and judge the rate of paid runs, each with an authorization of its own."""
+    payer = Payer()
+
+    def paid(server: Server) -> Callable[[], float]:
+        return lambda: server.rate(payer.requests(server, PAYMENTS), 200)
+
+    rates = compare(rounds, {name: paid(running[name]) for name in ("package", "broker")})
+    return judge("paid run / package's paid run", rates["broker"] / rates["package"], PAID_VS_PACKAGE)
 
 
 def memory_growth(broker: Server, start_kb: int) -> tuple[float, float]:
@@ -229,27 +272,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder)) as running:
         start_kb = running["broker"].memory_kb()
         if wanted("challenge"):
-            unpaid = {"bare": 200, "package": 402, "broker": 402}
-            status_of = {id(running[name]): status for name, status in unpaid.items()}
-            rates = compare(
-                options.rounds,
-                list(unpaid),
-                running,
-                lambda server: server.rate([server.request(BODY)] * CHALLENGES, status_of[id(server)]),
-            )
-            broker = rates["broker"]
-            good.append(judge("402 / package's 402", broker / rates["package"], CHALLENGE_VS_PACKAGE))
-            good.append(judge("402 / bare FastAPI route", broker / rates["bare"], CHALLENGE_VS_BARE))
+            good += challenges(options.rounds, running)
         if wanted("paid"):
-            payer = Payer()
-            rates = compare(
-                options.rounds,
-                ["package", "broker"],
-                running,
-                lambda server: server.rate(payer.requests(server, PAYMENTS), 200),
-            )
-            ratio = rates["broker"] / rates["package"]
-            good.append(judge("paid run / package's paid run", ratio, PAID_VS_PACKAGE))
+            good.append(paid_runs(options.rounds, running))
         if wanted("memory"):
             from_start, from_half = memory_growth(running["broker"], start_kb)
             print(f"memory after {MEMORY_REQUESTS} challenges / at start: {from_start:.2f}")

@@ -18,8 +18,11 @@ from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import PaymentGate
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
+from broker.payments.paid_route import PaidRoute
 from broker.payments.pricing import Pricing
 from broker.payments.reconciler import Reconciler
+from broker.payments.repeat_middleware import RepeatMiddleware
+from broker.payments.repeats import Repeats
 from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
@@ -43,7 +46,8 @@ log = get_logger(__name__)
 SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
-MODULES = (home, discovery, compute, jobs, accounts)
+# The router tries them in this order, so what is sold stands first.
+MODULES = (compute, home, discovery, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -59,8 +63,8 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
         parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
         redis_url,
+        parse_proxies(settings.trusted_proxies),
     )
-    proxies = parse_proxies(settings.trusted_proxies)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -86,7 +90,6 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 lease_ms=int(settings.lease_s * 1000),
             )
             offers = OfferBook(database, clock, settings.offer_ttl_s)
-            state.limits = limits
             state.results = Results(settings.galaksio_home / "results")
             pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
             chain = Chain(rpc_url, network) if rpc_url else None
@@ -145,13 +148,20 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         "A pay-per-call cloud: send a request, pay the 402, get the work done.",
         lifespan,
         cors_origins=settings.cors_origins,
-        inner=[Middleware(RateLimitMiddleware, trusted_proxies=proxies)],
+        inner=[Middleware(RateLimitMiddleware, limits=limits)],
     )
-    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
+    if terms is not None:
+        app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     for module in MODULES:
         app.include_router(module.router)
+    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     _publish_schemas(app, compute.RUN_SCHEMAS)
     return app
+
+
+def _sold_paths() -> list[str]:
+    routes = [route for module in MODULES for route in module.router.routes]
+    return [route.path for route in routes if isinstance(route, PaidRoute)]
 
 
 def _wallet(settings: BrokerSettings) -> str:

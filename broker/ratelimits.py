@@ -2,14 +2,15 @@
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from broker.windows import SlidingWindows
 from shared.errors import GalaksioError, StartupError, error_response
 from shared.http import HEALTH_PATHS
 from shared.logs import get_logger
@@ -17,6 +18,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 Proxies = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+_OUTCOME = "galaksio.rate_limit"
+"""The key in a request's scope under which it is written down that it was counted, and how that went."""
 
 
 class RateLimited(GalaksioError):
@@ -47,61 +50,54 @@ def parse_proxies(texts: Iterable[str]) -> Proxies:
 
 
 class RateLimits:
-    """Sliding windows per address and per wallet. When their storage is down, nobody is refused."""
+    """Sliding windows per address and per wallet. When their storage is down, nobody is refused.
 
-    def __init__(self, per_ip: RateLimitItem, per_payer: RateLimitItem, redis_url: str | None) -> None:
-        storage = (
-            storage_from_string(f"async+{redis_url}", implementation="redispy")
-            if redis_url
-            else storage_from_string("async+memory://")
-        )
-        if not isinstance(storage, Storage):
-            raise StartupError("REDIS_URL must begin with redis:// or rediss://.")
-        self._windows = SlidingWindowCounterRateLimiter(storage)
-        self._per_ip = per_ip
-        self._per_payer = per_payer
+    `X-Forwarded-For` is believed from `trusted_proxies` only.
+    """
 
-    async def count_ip(self, address: str) -> None:
-        """Raises `RateLimited`."""
-        await self._count(self._per_ip, "address", address)
+    def __init__(
+        self,
+        per_ip: RateLimitItem,
+        per_payer: RateLimitItem,
+        redis_url: str | None,
+        trusted_proxies: Proxies = (),
+    ) -> None:
+        self._shared = _shared_windows(redis_url) if redis_url else None
+        self._per_ip = _Limit("address", per_ip)
+        self._per_payer = _Limit("wallet", per_payer)
+        self._proxies = trusted_proxies
+        # The peers of a broker behind a proxy are always the same few.
+        self._trusted_peer = lru_cache(maxsize=1024)(self._trusted)
+
+    async def count_request(self, scope: Scope) -> None:
+        """Count a request by its client's address, once however often it is asked. Raises `RateLimited`."""
+        if _OUTCOME not in scope:
+            scope[_OUTCOME] = await self._hit(self._per_ip, self._client(scope))
+        if not scope[_OUTCOME]:
+            raise self._per_ip.refusal()
 
     async def count_payer(self, wallet: str) -> None:
         """Raises `RateLimited`."""
-        await self._count(self._per_payer, "wallet", wallet)
+        if not await self._hit(self._per_payer, wallet):
+            raise self._per_payer.refusal()
 
-    async def _count(self, limit: RateLimitItem, who: str, key: str) -> None:
+    async def _hit(self, limit: "_Limit", key: str) -> bool:
+        if self._shared is None:
+            return limit.windows.hit(key)
         try:
-            allowed = await self._windows.hit(limit, "galaksio", who, key)
+            return await self._shared.hit(limit.item, "galaksio", limit.who, key)
         except Exception as exc:
             log.warning("rate_limits_unavailable", error=type(exc).__name__)
-            return
-        if not allowed:
-            raise RateLimited(who, max(1, limit.get_expiry() // 10))
-
-
-class RateLimitMiddleware:
-    """Counts every request but health checks by the client's address, before anything else is done."""
-
-    def __init__(self, app: ASGIApp, trusted_proxies: Proxies) -> None:
-        self.app = app
-        self.trusted_proxies = trusted_proxies
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
-            limits: RateLimits = scope["app"].state.limits
-            try:
-                await limits.count_ip(self._client(scope))
-            except RateLimited as exc:
-                await error_response(exc)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+            return True
 
     def _client(self, scope: Scope) -> str:
         """The peer, or what the nearest trusted proxy says it was: the last address not trusted itself."""
         peer = str((scope.get("client") or ("unknown",))[0])
-        if not self._trusted(peer):
+        if not self._proxies or not self._trusted_peer(peer):
             return peer
-        named = Headers(scope=scope).get("x-forwarded-for", "").split(",")
+        # A proxy may add a line of its own instead of lengthening the client's: all of them are one list.
+        lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        named = b",".join(lines).decode("latin-1").split(",")
         for address in reversed([part.strip() for part in named if part.strip()]):
             if not self._trusted(address):
                 return address[:64]
@@ -112,4 +108,40 @@ class RateLimitMiddleware:
             number = ipaddress.ip_address(address)
         except ValueError:
             return False
-        return any(number in network for network in self.trusted_proxies)
+        return any(number in network for network in self._proxies)
+
+
+class _Limit:
+    """One limit, and its counts in this process. `who` it is about is said in the refusal."""
+
+    def __init__(self, who: str, item: RateLimitItem) -> None:
+        self.who = who
+        self.item = item
+        self.windows = SlidingWindows(item.amount, item.get_expiry())
+
+    def refusal(self) -> RateLimited:
+        return RateLimited(self.who, max(1, self.item.get_expiry() // 10))
+
+
+def _shared_windows(redis_url: str) -> SlidingWindowCounterRateLimiter:
+    storage = storage_from_string(f"async+{redis_url}", implementation="redispy")
+    if not isinstance(storage, Storage):
+        raise StartupError("REDIS_URL must begin with redis:// or rediss://.")
+    return SlidingWindowCounterRateLimiter(storage)
+
+
+class RateLimitMiddleware:
+    """Counts every request but health checks by the client's address, before anything else is done."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self.app = app
+        self.limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
+            try:
+                await self.limits.count_request(scope)
+            except RateLimited as exc:
+                await error_response(exc)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)

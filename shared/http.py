@@ -2,15 +2,14 @@
 
 import hmac
 import ipaddress
+import os
 import re
 import traceback
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import httpx
 from fastapi import FastAPI
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +26,24 @@ from shared.logs import set_request_id
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = b"x-request-id"
+_WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The first header of this lower-case name in an ASGI request, or nothing.
+
+    Starlette's `Headers` decodes all names and values first, which a middleware pays for every request.
+    """
+    for given, value in scope["headers"]:
+        if given == name:
+            return bytes(value)
+    return b""
+
+
+def id_of_request(given: bytes) -> bytes:
+    """The id a request is answered under: `given` by the caller when it is well-formed, else a new one."""
+    return given if _WELL_FORMED_ID.fullmatch(given) else os.urandom(16).hex().encode()
 
 
 class RequestId:
@@ -40,13 +56,13 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        value = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        set_request_id(value)
+        value = id_of_request(header(scope, REQUEST_ID))
+        set_request_id(value.decode())
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = value
+                others = [pair for pair in message.get("headers", ()) if pair[0].lower() != REQUEST_ID]
+                message["headers"] = [*others, (REQUEST_ID, value)]
             await send(message)
 
         await self.app(scope, receive, with_id)
@@ -91,8 +107,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self.limit_bytes:
+        declared = header(scope, b"content-length")
+        if declared.isdigit() and int(declared) > self.limit_bytes:
             await error_response(self._too_large())(scope, receive, send)
             return
         seen = 0
@@ -146,8 +162,7 @@ class InternalOnly:
 
     def _allowed(self, scope: Scope) -> bool:
         if self.token:
-            given = Headers(scope=scope).get("authorization", "")
-            return hmac.compare_digest(given.encode(), f"Bearer {self.token}".encode())
+            return hmac.compare_digest(header(scope, b"authorization"), f"Bearer {self.token}".encode())
         client = scope.get("client")
         try:
             return client is not None and ipaddress.ip_address(client[0]).is_loopback

@@ -38,6 +38,10 @@ CODE_NAMES: dict[Language, str] = {"python": "main.py", "javascript": "main.js",
 """What the code is called in the run's working folder."""
 OUTPUT_FOLDER = "out"
 """Where a run leaves the files it wants returned, in its working folder."""
+Size = Literal["small", "medium", "large"]
+MEMORY_MB: dict[Size, int] = {"small": 256, "medium": 512, "large": 1024}
+"""What a run of each size may use; `medium` is what every run gets that names none (sandbox.md)."""
+DEFAULT_SIZE: Size = "medium"
 RUN_TASK_TYPES = frozenset({"run", "compute", "execute"})
 
 MAX_TIMEOUT_S = 60.0

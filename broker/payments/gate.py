@@ -20,6 +20,7 @@ from broker.payments.operations import Work
 from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
 from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, LedgerError, NewJob, PaymentRow
+from broker.payments.repeats import may_be_told_again
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
 from broker.ratelimits import RateLimits
@@ -250,9 +251,12 @@ class PaymentGate:
         code: str = "payment_required",
         receipt: dict[str, str] | None = None,
     ) -> Response:
+        offer = await self._pricing.offer(call.operation, work, call.hash(work))
+        if code == "payment_required":
+            may_be_told_again(call.scope, self._offers.told_until_ms(offer))
         return challenge(
             self._terms,
-            await self._pricing.offer(call.operation, work, call.hash(work)),
+            offer,
             call.operation,
             self._resource(call),
             error=error,

@@ -19,6 +19,7 @@ KEEP_EXPIRED_MS = 3_600_000
 _INSERT = insert(offers)
 RENEW_PART = 0.5
 """An offer older than this part of its life is not handed out again: the next client gets a fresh one."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,7 @@ class Offer:
 
 def request_hash(method: str, route: str, meaning: Any) -> str:
     """SHA-256 over the method, the route and the meaning of the body, as lower-case hex."""
-    text = json.dumps([method, route, meaning], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode([method, route, meaning]).encode()).hexdigest()
 
 
 class OfferBook:
@@ -60,6 +60,10 @@ class OfferBook:
 
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+    def told_until_ms(self, offer: Offer) -> int:
+        """The last moment at which `current` hands out this offer, in Unix milliseconds."""
+        return offer.expires_at_ms - int(self._ttl_ms * (1 - RENEW_PART))
 
     async def current(self, hash_: str) -> Offer | None:
         """An offer for this request with enough of its life left to be told to a client, or None."""

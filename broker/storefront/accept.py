@@ -17,7 +17,10 @@ def wants_html(headers: Iterable[tuple[bytes, bytes]]) -> bool:
             return False
         if name.lower() == b"accept":
             accepts.append(value)
-    ranges = _ranges(b",".join(accepts)[:MAX_ACCEPT_BYTES].decode("latin-1"))
+    accept = b",".join(accepts)[:MAX_ACCEPT_BYTES].lower()
+    if b"text/html" not in accept:
+        return False
+    ranges = _ranges(accept.decode("latin-1"))
     json = next(
         (ranges[kind] for kind in ("application/json", "application/*", "*/*") if kind in ranges), 0.0
     )
@@ -29,7 +32,7 @@ def wants_html(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def _ranges(accept: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for part in accept.lower().split(","):
+    for part in accept.split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
         try:
