@@ -1,8 +1,10 @@
 """What the executor can do right now, so that nothing is sold that nobody can deliver."""
 
+import math
 from dataclasses import dataclass
 
 import httpx
+from pydantic import Field
 
 from shared.clock import Clock
 from shared.fresh import Fresh
@@ -41,10 +43,10 @@ class _Row(Wire):
     kind: str
     name: str
     status: str
-    reason: str = ""
+    reason: str | None = None
     sellable: bool = True
-    accepting: bool = True
-    retry_after_s: int = BUSY_RETRY_S
+    accepting: bool | None = None
+    retry_after_s: float | None = Field(None, allow_inf_nan=False)
     languages: list[_Language] | None = None
     memory_mb: int | None = None
 
@@ -125,15 +127,16 @@ def _capability(row: _Row) -> Capability:
             )
         )
     return Capability(
-        busy=None if row.accepting else _busy(row.retry_after_s),
+        busy=_busy(row.retry_after_s) if row.accepting is False else None,
         languages=None if row.languages is None else frozenset(entry.name for entry in row.languages),
         memory_mb=row.memory_mb,
     )
 
 
-def _busy(retry_after_s: int) -> Refusal:
+def _busy(retry_after_s: float | None) -> Refusal:
+    wait_s = BUSY_RETRY_S if retry_after_s is None else math.ceil(retry_after_s)
     return Refusal(
         code=EXECUTOR_BUSY,
         reason="the executor takes no further work now: its slots and queue are full, or it is stopping",
-        retry_after_s=min(max(retry_after_s, 1), MAX_RETRY_S),
+        retry_after_s=min(max(wait_s, 1), MAX_RETRY_S),
     )

@@ -205,11 +205,6 @@ async def test_the_price_follows_the_size_and_is_bound_to_it(shop: Shop) -> None
     assert (await shop.offer(timeout=60)).id == offers["medium"].id
 
 
-def test_the_executor_is_told_the_size() -> None:
-    assert RUN.parse(b'{"code": "x", "size": "large"}').task["size"] == "large"
-    assert RUN.parse(b'{"code": "x"}').task["size"] == "medium"
-
-
 async def test_the_starting_price_stays_when_the_executor_is_full_and_goes_with_its_sandbox(
     shop: Shop,
 ) -> None:

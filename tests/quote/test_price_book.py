@@ -138,6 +138,8 @@ async def test_the_price_book_is_a_setting() -> None:
         ),
         ({"providers": [FULL]}, "executor_busy", "full", 7),
         ({"providers": [{**OLD, "accepting": False}]}, "executor_busy", "full", 5),
+        ({"providers": [{**FULL, "retryAfterS": None}]}, "executor_busy", "full", 5),
+        ({"providers": [{**FULL, "retryAfterS": 1.2}]}, "executor_busy", "full", 2),
         ({"providers": [{**FULL, "retryAfterS": 0}]}, "executor_busy", "full", 1),
         ({"providers": [{**FULL, "retryAfterS": 10**9}]}, "executor_busy", "full", 3600),
         ({"providers": [{**LOCAL, "languages": []}]}, "runtime_unavailable", "no python runtime", None),
@@ -158,7 +160,15 @@ async def test_what_the_executor_cannot_do_is_shown_but_not_sold(
     assert reason in price.refusal.reason
 
 
-@pytest.mark.parametrize("row", [LOCAL, OLD, {**LOCAL, "memoryMb": 512}, {**LOCAL, "memoryMb": None}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        LOCAL,
+        OLD,
+        {**LOCAL, "memoryMb": 512},
+        {**LOCAL, "memoryMb": None, "retryAfterS": None, "accepting": None, "reason": None},
+    ],
+)
 async def test_an_executor_that_says_nothing_against_it_is_sold(row: dict[str, Any]) -> None:
     price = await providers(Executor({"providers": [row]}))["compute/local"].price(RunAsk())
     assert price.refusal is None
