@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from shared.calls import Caller, NoAnswer
 from shared.errors import BadRequest, GalaksioError, Unavailable
 from shared.logs import get_logger, request_id
 from shared.quotes import QuoteList
@@ -53,33 +54,33 @@ class QuoteClient:
 class ExecutorClient:
     """`POST /execute` of the executor, idempotent by job id."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
 
     async def execute(
         self, job_id: str, task_type: str, provider: str, task: dict[str, Any], time_limit_s: float
     ) -> Any:
         """The result of the work. Whatever else happens raises, and the customer is not charged."""
+        body = {"jobId": job_id, "taskType": task_type, "provider": provider, **task}
         try:
-            async with self._client.stream(
-                "POST",
+            response = await self._caller.post(
                 "/execute",
-                json={"jobId": job_id, "taskType": task_type, "provider": provider, **task},
-                timeout=httpx.Timeout(time_limit_s + EXECUTOR_SLACK_S, connect=3.0),
+                json.dumps(body).encode(),
+                timeout_s=time_limit_s + EXECUTOR_SLACK_S,
                 headers=_trace(),
-            ) as response:
-                answer = json.loads(await _read_bounded(response, MAX_RESULT_BYTES))
-        except (httpx.HTTPError, ValueError, RecursionError) as exc:
-            log.error("executor_unreachable", job_id=job_id, error=type(exc).__name__)
+            )
+            answer = json.loads(response.body)
+        except (NoAnswer, ValueError, RecursionError) as exc:
+            log.error("executor_unreachable", job_id=job_id, error=str(exc)[:200])
             raise Unavailable(
                 "the executor does not answer; nothing was charged", code="executor_unavailable"
             ) from None
-        if response.status_code == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
+        if response.status == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
             return answer.get("result")
-        if response.status_code in _CLIENT_FAULTS:
-            raise _client_fault(response.status_code, answer)
+        if response.status in _CLIENT_FAULTS:
+            raise _client_fault(response.status, answer)
         code = answer.get("code") if isinstance(answer, dict) else None
-        log.error("execution_failed", job_id=job_id, status=response.status_code, code=code)
+        log.error("execution_failed", job_id=job_id, status=response.status, code=code)
         raise Unavailable(
             "the work could not be done for reasons of ours; nothing was charged",
             code=str(code or "execution_failed"),
@@ -87,9 +88,11 @@ class ExecutorClient:
         )
 
     async def providers(self) -> Any:
-        response = await self._client.get("/providers")
-        response.raise_for_status()
-        return response.json()
+        """`GET /providers`. Raises `NoAnswer` or `ValueError`."""
+        answer = await self._caller.get("/providers")
+        if answer.status != 200:
+            raise ValueError(f"the executor answered {answer.status}")
+        return json.loads(answer.body)
 
 
 def _trace() -> dict[str, str]:
@@ -98,17 +101,6 @@ def _trace() -> dict[str, str]:
 
 def _quote_down() -> Unavailable:
     return Unavailable("prices cannot be named now; nothing was charged", code="quote_unavailable")
-
-
-async def _read_bounded(response: httpx.Response, limit_bytes: int) -> bytes:
-    """The body; raises `ValueError` when it is over the limit, before holding more of it."""
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > limit_bytes:
-            raise ValueError("the answer is too large")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _json_of(response: httpx.Response) -> Any:

@@ -8,11 +8,10 @@ from typing import Any
 
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
-from sqlalchemy import text
 from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
-from broker.clients import ExecutorClient, QuoteClient
+from broker.clients import MAX_RESULT_BYTES, ExecutorClient, QuoteClient
 from broker.payments.chain import Chain
 from broker.payments.free import FreeGate
 from broker.payments.fulfilment import Fulfilment
@@ -28,11 +27,12 @@ from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, pars
 from broker.routes import accounts, compute, discovery, home, jobs
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
+from shared.calls import Caller
 from shared.clock import Clock, system_clock
 from shared.database import Database, database_url
 from shared.errors import StartupError
 from shared.health import Check, health_router
-from shared.http import internal_client, new_app
+from shared.http import internal_client, internal_headers, new_app
 from shared.logs import get_logger
 from shared.networks import PUBLIC_RPC, network_named
 from shared.serve import lazy_app
@@ -68,13 +68,16 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         database = Database(url)
         await database.migrate("broker:migrations", "broker_version")
         settlement = Settlement(settings.facilitator_url, network, settings.facilitator_timeout_s)
-        async with (
-            internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http,
-            internal_client(settings.executor_url, token, NEIGHBOUR_TIMEOUT_S) as executor_http,
-        ):
+        executor = Caller(
+            settings.executor_url,
+            timeout_s=NEIGHBOUR_TIMEOUT_S,
+            max_bytes=MAX_RESULT_BYTES,
+            headers=internal_headers(token),
+        )
+        async with internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http:
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
-            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
+            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
             state.ledger = Ledger(
                 database,
                 network,
@@ -134,6 +137,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 if chain is not None:
                     await chain.close()
                 await settlement.close()
+                await executor.close()
                 await database.close()
 
     app = new_app(
@@ -181,8 +185,7 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
 
 def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
     async def database() -> Check:
-        async with app.state.database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        await app.state.database.ping()
         return Check("healthy")
 
     async def quote() -> Check:

@@ -4,7 +4,18 @@ A payment in flight is leased by the broker that works on it (`owner`, `lease_un
 run out belongs to nobody and is taken up by the reconciler. `settle` is `after` or `before` the work.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
 
@@ -22,6 +33,9 @@ offers = Table(
     Index("offers_by_request", "request_hash", "expires_at"),
     Index("offers_by_expiry", "expires_at"),
 )
+
+UNPAID = text("status = 'unpaid'")
+"""Jobs whose result is withheld. Not a bound parameter, so that `jobs_unpaid` is used."""
 
 jobs = Table(
     "jobs",
@@ -42,6 +56,7 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Index("jobs_unpaid", "request_hash", "requester", sqlite_where=UNPAID, postgresql_where=UNPAID),
 )
 
 payments = Table(

@@ -58,7 +58,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         token=settings.internal_token,
     )
     checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
-    dependencies = {"results": database.engine.url.get_backend_name(), "sandbox": settings.sandbox}
+    dependencies = {"results": database.backend, "sandbox": settings.sandbox}
     app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
     app.include_router(router)
     return app

@@ -8,14 +8,25 @@ a row whose lease has run out belongs to an executor that died. Rules:
 - a dead executor's claim is reported once as `executor_lost`, then it is gone as well.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Float, Integer, String, Text, delete, func, select, text, update
+from sqlalchemy import (
+    Connection,
+    Float,
+    Integer,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -40,6 +51,21 @@ class JobRow(Base):
     finished_at: Mapped[float | None] = mapped_column(Float, index=True)
     size_bytes: Mapped[int] = mapped_column(Integer, default=0)
     result: Mapped[str | None] = mapped_column(Text)
+
+
+_TABLE = cast(Table, JobRow.__table__)
+_MINE = (
+    _TABLE.c.job_id == bindparam("at_job"),
+    _TABLE.c.owner == bindparam("at_owner"),
+    _TABLE.c.finished_at.is_(None),
+)
+_CLAIM = _TABLE.insert()
+_KEEP = (
+    update(_TABLE)
+    .where(*_MINE)
+    .values({name: bindparam(name) for name in ("result", "finished_at", "size_bytes")})
+)
+_RELEASE = delete(_TABLE).where(*_MINE)
 
 
 class Claim(Enum):
@@ -71,18 +97,14 @@ class Results:
         self.bounds = bounds
 
     async def open(self) -> None:
-        async with self._database.write() as connection:
-            await connection.run_sync(Base.metadata.create_all)
-        file = self._database.engine.url.database
-        if self._database.is_sqlite and file and file != ":memory:":
-            await asyncio.to_thread(Path(file).chmod, 0o600)  # it holds the customers' output
+        await self._database.write(Base.metadata.create_all)
+        await self._database.keep_private()  # it holds the customers' output
 
     async def close(self) -> None:
         await self._database.close()
 
     async def ping(self) -> None:
-        async with self._database.read() as connection:
-            await connection.execute(text("SELECT 1"))
+        await self._database.ping()
 
     async def claim(self, job_id: str, fingerprint: str) -> Claim | str:
         """Claim `job_id`, or say who has it. A `str` is the kept result (JSON).
@@ -99,48 +121,46 @@ class Results:
             "size_bytes": 0,
         }
         try:
-            async with self._database.write() as connection:
-                await connection.execute(JobRow.__table__.insert().values(row))  # type: ignore[attr-defined]
+            await self._database.write(lambda connection: connection.execute(_CLAIM, row))
             return Claim.WON
         except IntegrityError:
-            return await self._look(job_id, fingerprint, now)
+            return await self._database.write(
+                lambda connection: self._look(connection, job_id, fingerprint, now)
+            )
 
-    async def _look(self, job_id: str, fingerprint: str, now: float) -> Claim | str:
-        async with self._database.write() as connection:
-            found = (
-                await connection.execute(select(JobRow.__table__).where(JobRow.job_id == job_id))
-            ).first()
-            if found is None:
-                return Claim.RUNNING  # given back just now: ask again
-            if found.finished_at is not None and found.finished_at <= now - self.bounds.ttl_s:
-                await connection.execute(delete(JobRow).where(JobRow.job_id == job_id, _same(found)))
-                return Claim.RUNNING
-            if found.fingerprint != fingerprint:
-                return Claim.CONFLICT
-            if found.result is not None:
-                return str(found.result)
-            if found.lease_until > now:
-                return Claim.RUNNING
-            gone = await connection.execute(delete(JobRow).where(JobRow.job_id == job_id, _same(found)))
-            return Claim.LOST if gone.rowcount else Claim.RUNNING
+    def _look(self, connection: Connection, job_id: str, fingerprint: str, now: float) -> Claim | str:
+        found = connection.execute(select(_TABLE).where(JobRow.job_id == job_id)).first()
+        if found is None:
+            return Claim.RUNNING  # given back just now: ask again
+        as_read = delete(JobRow).where(JobRow.job_id == job_id, _same(found))
+        if found.finished_at is not None and found.finished_at <= now - self.bounds.ttl_s:
+            connection.execute(as_read)
+            return Claim.RUNNING
+        if found.fingerprint != fingerprint:
+            return Claim.CONFLICT
+        if found.result is not None:
+            return str(found.result)
+        if found.lease_until > now:
+            return Claim.RUNNING
+        return Claim.LOST if connection.execute(as_read).rowcount else Claim.RUNNING
 
     async def keep(self, job_id: str, result: str) -> None:
         """Finish a claim of ours with its result (JSON)."""
         values = {"result": result, "finished_at": self._clock(), "size_bytes": len(result)}
-        async with self._database.write() as connection:
-            await connection.execute(update(JobRow).where(*self._mine(job_id)).values(values))
+        mine = {"at_job": job_id, "at_owner": self._owner}
+        await self._database.write(lambda connection: connection.execute(_KEEP, {**values, **mine}))
 
     async def release(self, job_id: str) -> None:
         """Give a claim of ours back: nothing is kept."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(JobRow).where(*self._mine(job_id)))
+        mine = {"at_job": job_id, "at_owner": self._owner}
+        await self._database.write(lambda connection: connection.execute(_RELEASE, mine))
 
     async def extend(self) -> None:
         """A sign of life for all our claims."""
         until = self._clock() + self.bounds.lease_s
         unfinished = (JobRow.owner == self._owner, JobRow.finished_at.is_(None))
-        async with self._database.write() as connection:
-            await connection.execute(update(JobRow).where(*unfinished).values(lease_until=until))
+        extended = update(JobRow).where(*unfinished).values(lease_until=until)
+        await self._database.write(lambda connection: connection.execute(extended))
 
     async def sweep(self) -> int:
         """Remove what is expired or too much, oldest first. Returns how many rows went."""
@@ -156,11 +176,8 @@ class Results:
             | (ranked.c.total > self.bounds.max_bytes)
             | (ranked.c.rank > self.bounds.max_rows)
         )
-        async with self._database.write() as connection:
-            return (await connection.execute(delete(JobRow).where(JobRow.job_id.in_(surplus)))).rowcount
-
-    def _mine(self, job_id: str) -> tuple[Any, ...]:
-        return (JobRow.job_id == job_id, JobRow.owner == self._owner, JobRow.finished_at.is_(None))
+        removed = delete(JobRow).where(JobRow.job_id.in_(surplus))
+        return await self._database.write(lambda connection: connection.execute(removed).rowcount)
 
 
 def _same(found: Any) -> Any:

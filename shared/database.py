@@ -1,31 +1,36 @@
-"""One async database per service: SQLite by default, Postgres by `DATABASE_URL`, migrated on start."""
+"""One database per service: SQLite by default, Postgres by `DATABASE_URL`, migrated on start.
+
+A transaction is a plain function over a SQLAlchemy `Connection`. On Postgres it runs over asyncpg, on SQLite
+in threads (`shared/sqlite.py`); the event loop waits for neither.
+"""
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.errors import StartupError
+from shared.sqlite import SqliteFile
 
-BUSY_TIMEOUT_MS = 10_000
+T = TypeVar("T")
 _MIGRATION_LOCK = 0x67616C61
 """Key of the Postgres advisory lock that lets one process migrate at a time."""
 
 
 def database_url(configured: str | None, default_file: Path) -> str:
-    """An async SQLAlchemy URL. Accepts `sqlite…`, `postgres://`, `postgresql://`, `postgresql+asyncpg://`."""
+    """A SQLAlchemy URL. Accepts `sqlite…`, `postgres://`, `postgresql://`, `postgresql+asyncpg://`."""
     if not configured:
-        return f"sqlite+aiosqlite:///{default_file}"
+        return f"sqlite:///{default_file}"
     scheme, separator, rest = configured.partition("://")
     drivers = {
-        "sqlite": "sqlite+aiosqlite",
-        "sqlite+aiosqlite": "sqlite+aiosqlite",
+        "sqlite": "sqlite",
+        "sqlite+aiosqlite": "sqlite",
         "postgres": "postgresql+asyncpg",
         "postgresql": "postgresql+asyncpg",
         "postgresql+asyncpg": "postgresql+asyncpg",
@@ -36,69 +41,79 @@ def database_url(configured: str | None, default_file: Path) -> str:
 
 
 class Database:
-    """A connection pool with one rule: on SQLite a process writes one transaction at a time.
-
-    (Otherwise its own connections would wait on each other's file lock, by polling.)
-    """
+    """`read` and `write` run a function in one transaction. A URL as `database_url` makes it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
-        self._write_lock = asyncio.Lock()
-        self.engine: AsyncEngine = create_async_engine(url, pool_pre_ping=not self.is_sqlite)
-        if self.is_sqlite:
-            event.listen(self.engine.sync_engine, "connect", _sqlite_pragmas)
+        self._store = SqliteFile(url) if self.is_sqlite else _Postgres(url)
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that is durable when the block ends, or rolled back when it raises."""
-        async with AsyncExitStack() as stack:
-            if self.is_sqlite:
-                await stack.enter_async_context(self._write_lock)
-            yield await stack.enter_async_context(self.engine.begin())
+    @property
+    def backend(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return "sqlite" if self.is_sqlite else "postgresql"
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self.engine.connect() as connection:
-            yield connection
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, once it is durable; rolled back when it raises.
+
+        `work` may run in another thread, and not again when the commit fails. A caller that is cancelled
+        while it waits does not learn whether it was committed.
+        """
+        return await self._store.write(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` returns; it sees what was committed when it began."""
+        return await self._store.read(work)
+
+    async def ping(self) -> None:
+        """Raises `SQLAlchemyError` or `OSError` when the database does not answer."""
+        await self.read(lambda connection: connection.execute(text("SELECT 1")))
 
     async def migrate(self, script_location: str, version_table: str) -> None:
         """Bring the tables up to date, one process at a time. Raises `StartupError` if it cannot."""
+
+        def upgrade(connection: Connection) -> None:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            _upgrade(connection, script_location, version_table)
+
         try:
-            if self.is_sqlite:
-                await self._migrate_sqlite(script_location, version_table)
-            else:
-                async with self.engine.begin() as connection:
-                    await connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                    await connection.run_sync(_upgrade, script_location, version_table)
+            async with AsyncExitStack() as stack:
+                if self._file is not None:
+                    await stack.enter_async_context(_file_lock(Path(f"{self._file}.lock")))
+                await self.write(upgrade)
+            await self.keep_private()
         except (SQLAlchemyError, OSError) as exc:
             reason = str(exc).splitlines()[0]
             raise StartupError(f"The database cannot be opened or migrated: {reason}.") from exc
 
-    async def _migrate_sqlite(self, script_location: str, version_table: str) -> None:
-        file = self.engine.url.database
-        async with AsyncExitStack() as stack:
-            if file and file != ":memory:":
-                await stack.enter_async_context(_file_lock(Path(f"{file}.lock")))
-            async with self.engine.begin() as connection:
-                await connection.run_sync(_upgrade, script_location, version_table)
-        if file and file != ":memory:":
-            await asyncio.to_thread(Path(file).chmod, 0o600)
+    async def keep_private(self) -> None:
+        """Nobody but the owner may read the file."""
+        if self._file is not None:
+            await asyncio.to_thread(self._file.chmod, 0o600)
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        await self._store.close()
+
+    @property
+    def _file(self) -> Path | None:
+        return self._store.path if isinstance(self._store, SqliteFile) else None
 
 
-def _sqlite_pragmas(connection: Any, _: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+class _Postgres:
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(url, pool_pre_ping=True)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -219,12 +218,16 @@ def new_app(
     return app
 
 
+def internal_headers(token: str | None) -> dict[str, str]:
+    """What one of our services shows another (`InternalOnly`)."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def internal_client(base_url: str, token: str | None, timeout_s: float) -> httpx.AsyncClient:
     """A client for one of our own services: bounded, no redirects, no proxy from the environment."""
-    headers: dict[str, Any] = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(
         base_url=base_url,
-        headers=headers,
+        headers=internal_headers(token),
         timeout=httpx.Timeout(timeout_s, connect=3.0),
         limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
         follow_redirects=False,

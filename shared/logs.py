@@ -62,5 +62,5 @@ def configure_logging(service: str, level: str = "info", *, json_lines: bool | N
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
-    for noisy in ("httpx", "httpcore", "aiosqlite", "alembic", "x402", "web3"):
+    for noisy in ("httpx", "httpcore", "alembic", "x402", "web3"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))

@@ -77,8 +77,7 @@ class History:
             .order_by(payments.c.created_at.desc(), payments.c.id.desc())
             .limit(limit + 1)
         )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(query)).all()
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
         shown = rows[:limit]
         more = len(rows) > limit
         return PaymentPage(
@@ -92,8 +91,8 @@ class History:
     async def one(self, payer: str | None, payment_id: str, broker: str) -> PaymentStatement | None:
         """The payment, or None when there is none with this id that `payer` may see."""
         conditions = [payments.c.id == payment_id, *([] if payer is None else [payments.c.payer == payer])]
-        async with self._database.read() as connection:
-            row = (await connection.execute(_QUERY.where(*conditions))).one_or_none()
+        query = _QUERY.where(*conditions)
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else await asyncio.to_thread(self._statement, row, broker)
 
     def _statement(self, row: Row[Any], broker: str) -> PaymentStatement:

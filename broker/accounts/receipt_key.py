@@ -46,8 +46,7 @@ async def receipt_key(database: Database, clock: Clock) -> ReceiptKey:
         address=str(fresh.address),
         created_at=int(clock() * 1000),
     )
-    async with database.write() as connection:
-        await connection.execute(insert.on_conflict_do_nothing())
+    await database.write(lambda connection: connection.execute(insert.on_conflict_do_nothing()))
     query = select(broker_keys.c.private_key).where(broker_keys.c.name == NAME)
-    async with database.read() as connection:
-        return ReceiptKey(Account.from_key((await connection.execute(query)).scalar_one()))
+    kept = await database.read(lambda connection: connection.execute(query).scalar_one())
+    return ReceiptKey(Account.from_key(kept))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_utils.address import to_checksum_address
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from broker.accounts.errors import SignInRefused
 from broker.accounts.tables import sessions, signin_nonces
@@ -66,15 +66,15 @@ class SignIn:
             issued_at=iso(now / 1000),
             expiration_time=iso(expires / 1000),
         ).text()
-        async with self._database.write() as connection:
-            pending = select(func.count()).select_from(signin_nonces).where(signin_nonces.c.expires_at > now)
-            if (await connection.execute(pending)).scalar_one() >= MAX_PENDING:
+        row = {"nonce": nonce, "address": address.lower(), "message": message, "expires_at": expires}
+        pending = select(func.count()).select_from(signin_nonces).where(signin_nonces.c.expires_at > now)
+
+        def begin(connection: Connection) -> None:
+            if connection.execute(pending).scalar_one() >= MAX_PENDING:
                 raise Unavailable("too many sign-ins were begun at once", code="sign_in_busy")
-            await connection.execute(
-                insert(signin_nonces).values(
-                    nonce=nonce, address=address.lower(), message=message, expires_at=expires
-                )
-            )
+            connection.execute(insert(signin_nonces).values(row))
+
+        await self._database.write(begin)
         return Issued(message, nonce, expires)
 
     async def verify(self, signature: str, *, nonce: str | None, message: str | None) -> Session:
@@ -101,22 +101,22 @@ class SignIn:
         query = select(sessions.c.address).where(
             sessions.c.token_hash == _digest(token), sessions.c.expires_at > self._now_ms()
         )
-        async with self._database.read() as connection:
-            found: str | None = (await connection.execute(query)).scalar_one_or_none()
-        return found
+        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
 
     async def close(self, token: str) -> None:
         """End the session of `token`, if there is one."""
-        async with self._database.write() as connection:
-            await connection.execute(delete(sessions).where(sessions.c.token_hash == _digest(token)))
+        ended = delete(sessions).where(sessions.c.token_hash == _digest(token))
+        await self._database.write(lambda connection: connection.execute(ended))
 
     async def sweep(self) -> int:
         """Delete expired nonces and sessions; returns how many."""
-        now, gone = self._now_ms(), 0
-        async with self._database.write() as connection:
-            for table in (signin_nonces, sessions):
-                gone += (await connection.execute(delete(table).where(table.c.expires_at <= now))).rowcount
-        return gone
+        now = self._now_ms()
+
+        def remove(connection: Connection) -> int:
+            expired = [delete(table).where(table.c.expires_at <= now) for table in (signin_nonces, sessions)]
+            return sum(connection.execute(statement).rowcount for statement in expired)
+
+        return await self._database.write(remove)
 
     async def _take(self, nonce: str) -> tuple[str, str, int]:
         """Use `nonce` up: of any number of takers one gets its address, text and expiry."""
@@ -125,23 +125,17 @@ class SignIn:
             .where(signin_nonces.c.nonce == nonce)
             .returning(signin_nonces.c.address, signin_nonces.c.message, signin_nonces.c.expires_at)
         )
-        async with self._database.write() as connection:
-            row = (await connection.execute(taken)).one_or_none()
+        row = await self._database.write(lambda connection: connection.execute(taken).one_or_none())
         if row is None:
             raise SignInRefused("this sign-in is unknown or was used before")
         return row.address, row.message, row.expires_at
 
     async def _open(self, address: str) -> Session:
         token, now = secrets.token_urlsafe(32), self._now_ms()
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(sessions).values(
-                    token_hash=_digest(token),
-                    address=address,
-                    created_at=now,
-                    expires_at=now + SESSION_TTL_MS,
-                )
-            )
+        opened = insert(sessions).values(
+            token_hash=_digest(token), address=address, created_at=now, expires_at=now + SESSION_TTL_MS
+        )
+        await self._database.write(lambda connection: connection.execute(opened))
         return Session(token, to_checksum_address(address), now + SESSION_TTL_MS)
 
     def _now_ms(self) -> int:

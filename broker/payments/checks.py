@@ -1,18 +1,12 @@
 """What can be known about a payment without asking anybody; cheap checks first (payments.md §3)."""
 
-from x402.mechanisms.evm.eip712 import hash_eip3009_authorization
-from x402.mechanisms.evm.types import ExactEIP3009Authorization
-from x402.mechanisms.evm.verify import verify_eoa_signature
-
 from broker.payments.authorization import Authorization, Payment
+from broker.payments.eip712 import signed_by_payer
 from broker.payments.terms import SCHEME, Terms
 from shared.errors import BadRequest
-from shared.networks import Network
 
 SETTLE_MARGIN_S = 30
 """How long after the longest run the authorization must still be valid, so that it can be settled."""
-
-_SECP256K1_HALF_N = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 class PaymentRefused(Exception):
@@ -48,29 +42,3 @@ def check_window(auth: Authorization, now_s: float, time_limit_s: float) -> None
             "now + maxTimeoutSeconds",
             "authorization_expires_too_soon",
         )
-
-
-def signed_by_payer(auth: Authorization, network: Network) -> bool:
-    """Whether the key of `auth.payer` signed it, as the token itself would judge (EIP-712, EIP-3009).
-
-    About 200 µs with coincurve, so it runs on the event loop. High-s signatures are refused as
-    USDC's ECRecover does.
-    """
-    signature = bytes.fromhex(auth.signature[2:])
-    if int.from_bytes(signature[32:64]) > _SECP256K1_HALF_N:
-        return False
-    message = ExactEIP3009Authorization(
-        from_address=auth.payer,
-        to=auth.pay_to,
-        value=str(auth.value),
-        valid_after=str(auth.valid_after),
-        valid_before=str(auth.valid_before),
-        nonce=auth.nonce,
-    )
-    try:
-        digest = hash_eip3009_authorization(
-            message, network.chain_id, network.asset, network.domain_name, network.domain_version
-        )
-        return bool(verify_eoa_signature(digest, signature, auth.payer))
-    except Exception:
-        return False

@@ -7,14 +7,14 @@ authorization once however often it is settled.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.clients import ExecutorClient
 from broker.payments.chain import Chain
 from broker.payments.checks import SETTLE_MARGIN_S
 from broker.payments.ledger import Ledger
 from broker.payments.operations import OPERATIONS
-from broker.payments.records import JobRow, PaymentRow
+from broker.payments.records import JobRow, KeptResult, PaymentRow, Reservation
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Settlement, Unknown
 from shared.clock import Clock
@@ -34,11 +34,12 @@ ALARM_AFTER = 10
 
 @dataclass(frozen=True)
 class Ended:
-    """How far a payment came: its row, and where it failed, the facilitator's refusal or our error."""
+    """How far a payment came: its row, what was kept, and where it failed: a refusal or our error."""
 
     payment: PaymentRow
     refusal: str | None = None
     error: GalaksioError | None = None
+    kept: KeptResult | None = None
 
 
 class Fulfilment:
@@ -62,10 +63,10 @@ class Fulfilment:
         self._clock = clock
         self._active: set[str] = set()
 
-    async def begin(self, payment: PaymentRow) -> Ended:
+    async def begin(self, reservation: Reservation) -> Ended:
         """Take a fresh reservation as far as it goes now."""
-        with self._working_on(payment):
-            return await self._begin(payment)
+        with self._working_on(reservation.payment):
+            return await self._begin(reservation.payment, reservation.job)
 
     async def resume(self, payment: PaymentRow) -> Ended:
         """Carry on with a payment that was left behind, or whose settlement is unknown."""
@@ -84,14 +85,13 @@ class Fulfilment:
         finally:
             self._active.discard(payment.id)
 
-    async def _begin(self, payment: PaymentRow) -> Ended:
+    async def _begin(self, payment: PaymentRow, job: JobRow) -> Ended:
         try:
             refusal = await self._settlement.verify(payment)
         except GalaksioError as error:
             return Ended(await self._ledger.void(payment, error.code), error=error)
         if refusal is not None:
             return Ended(await self._ledger.void(payment, refusal), refusal=refusal)
-        job = await self._job(payment)
         if job.has_result:
             return await self._settle(await self._ledger.skip_to_ran(payment))
         if payment.settle == "before":
@@ -122,7 +122,8 @@ class Fulfilment:
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
             return await self._failed(payment, ours)
         payment = await self._ledger.keep_result(payment, kept)
-        return Ended(payment) if paid_ahead else await self._settle(payment)
+        ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
+        return replace(ended, kept=kept)
 
     async def _failed(self, payment: PaymentRow, error: GalaksioError) -> Ended:
         """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
@@ -144,7 +145,10 @@ class Fulfilment:
 
     async def _settle(self, payment: PaymentRow) -> Ended:
         tried_before = payment.state in {"settling", "unknown"}
-        payment = await self._ledger.settling(payment)
+        return await self._ask(await self._ledger.settling(payment), tried_before=tried_before)
+
+    async def _ask(self, payment: PaymentRow, *, tried_before: bool) -> Ended:
+        """Have a payment in `settling` settled, and write down how it ended."""
         outcome = await self._settlement.settle(payment)
         if isinstance(outcome, Refused) and tried_before:
             # An earlier try may have moved the money; then "no funds" is no proof that it did not.

@@ -19,7 +19,7 @@ from broker.payments.offers import Offer, OfferBook
 from broker.payments.operations import Work
 from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
-from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, LedgerError, NewJob, PaymentRow
+from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, LedgerError, NewJob, PaymentRow
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
 from broker.ratelimits import RateLimits
@@ -73,12 +73,16 @@ class PaymentGate:
             return await self._challenge(call, work, "payment required")
         check_addressed_to_us(payment, self._terms)
         await self._limits.count_payer(payment.authorization.payer)
-        known = await self._known(payment)
-        if known is not None:
+        if payment.identifier is not None and (known := await self._known(payment)):
             return await self._again(call, work, known)
         try:
             offer = await self._accepted_offer(call, work, payment)
-        except PaymentRefused as exc:
+        except (PaymentRefused, BadRequest) as exc:
+            # What was paid before is answered with its outcome, whatever would be wrong with it now.
+            if known := await self._known(payment):
+                return await self._again(call, work, known)
+            if isinstance(exc, BadRequest):
+                raise
             return await self._challenge(call, work, exc.message, exc.code)
         return await self._take(call, work, payment, offer)
 
@@ -123,27 +127,28 @@ class PaymentGate:
             time_limit_ms=math.ceil(work.time_limit_s * 1000),
             label=call.label,
         )
-        row = await self._ledger.reserve(auth, payment.version, new, requirements, payment.identifier)
-        if row is None:
+        claimed = await self._ledger.reserve(auth, payment.version, new, requirements, payment.identifier)
+        if claimed is None:
             known = await self._known(payment)
             if known is None:
                 raise Unavailable("the payment could not be recorded; nothing was charged")
             return await self._again(call, work, known)
         # From here on the work goes on whether or not the client stays on the line.
-        task = asyncio.create_task(self._fulfilment.begin(row))
+        task = asyncio.create_task(self._fulfilment.begin(claimed))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
             ended = await asyncio.shield(task)
         except LedgerError:
             # This broker froze for longer than its lease, and another one carries the payment on.
-            return await self._again(call, work, await self._ledger.payment(row.id) or row)
+            row = await self._ledger.payment(claimed.payment.id) or claimed.payment
+            return await self._again(call, work, row)
         return await self._answer_for(call, work, ended)
 
     async def _answer_for(self, call: Call, work: Work, ended: Ended) -> Response:
         row = ended.payment
         if row.state == "settled" and ended.error is None:
-            return await self._deliver(row)
+            return await self._deliver(row, ended.kept)
         if row.state == "settled":
             raise await self._refund_owed(row)
         if row.state == "unknown":
@@ -203,10 +208,14 @@ class PaymentGate:
 
     # -- answers -------------------------------------------------------------------------------
 
-    async def _deliver(self, row: PaymentRow) -> Response:
+    async def _deliver(self, row: PaymentRow, kept: KeptResult | None = None) -> Response:
         """The kept result with its receipt, the same bytes however often it is asked for."""
-        job = await self._ledger.job(row.job_id)
-        body = None if job is None else await self._results.read(job)
+        body: bytes | None
+        if kept is not None and kept.text is not None:
+            body = kept.text.encode()
+        else:
+            job = await self._ledger.job(row.job_id)
+            body = None if job is None else await self._results.read(job)
         if body is None:
             raise await self._refund_owed(row)
         receipt = self._receipt(row, success=True, transaction=row.transaction_hash)

@@ -1,6 +1,7 @@
 """The payments ledger: one durable row per authorization, moved by conditional updates (payments.md §3).
 
-    reserved → running → ran → settling → settled        settle after the work (the default)
+    reserved → running → settling → settled              settle after the work (the default)
+    reserved → ran → settling → settled                  the work was done for an earlier authorization
     reserved → settling → running → settled              settle before it, where upstream money moves
        └─────────┴→ voided         ├────→ rejected
                                    └────→ unknown → settled | rejected | settling
@@ -14,9 +15,11 @@ lease that has run out may take it over: a broker that was killed or froze canno
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import Connection, Executable, Row, Update, and_, bindparam, literal_column, select, update
 
 from broker.payments.records import (
     EXPOSED,
@@ -46,12 +49,16 @@ class Ledger(Reservations):
         return await self._move(payment, "reserved", "ran")
 
     async def keep_result(self, payment: PaymentRow, kept: KeptResult) -> PaymentRow:
-        """The work is done and its result durable. Not completed before it is paid."""
+        """The work is done and its result durable; the settlement begins. Not completed before it is paid.
+
+        One commit for both: what is found in `settling` may or may not have been asked for, and is looked
+        up before it is asked for again.
+        """
         if payment.transaction_hash is not None:
             return await self._move(
                 payment, "running", "settled", job=kept.columns(), job_status="completed", forget_task=True
             )
-        return await self._move(payment, "running", "ran", job=kept.columns())
+        return await self._move(payment, "running", "settling", job=kept.columns())
 
     async def settling(self, payment: PaymentRow) -> PaymentRow:
         """The facilitator is about to be asked; also again, after a broker died while asking."""
@@ -135,42 +142,39 @@ class Ledger(Reservations):
             "updated_at": self._now_ms(),
             **({} if kept is None else kept.columns()),
         }
-        async with self._database.write() as connection:
-            await connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        ended = update(jobs).where(jobs.c.id == job_id).values(values)
+        await self._database.write(lambda connection: connection.execute(ended))
 
     # -- leases --------------------------------------------------------------------------------
 
     async def renew_leases(self, payment_ids: Collection[str]) -> int:
         """Keep what this broker works on; returns how many rows that is."""
-        async with self._database.write() as connection:
-            kept = await connection.execute(
-                update(payments)
-                .where(
-                    payments.c.id.in_(payment_ids),
-                    payments.c.owner == self.owner,
-                    payments.c.state.in_(IN_FLIGHT),
-                )
-                .values(lease_until=self._now_ms() + self.lease_ms)
+        kept = (
+            update(payments)
+            .where(
+                payments.c.id.in_(payment_ids),
+                payments.c.owner == self.owner,
+                payments.c.state.in_(IN_FLIGHT),
             )
-        return int(kept.rowcount)
+            .values(lease_until=self._now_ms() + self.lease_ms)
+        )
+        return await self._database.write(lambda connection: int(connection.execute(kept).rowcount))
 
     async def take_over(self, limit: int) -> list[PaymentRow]:
         """Lease rows that nobody works on: left behind in flight, or unknown and due."""
         now = self._now_ms()
         due = and_(payments.c.state.in_(EXPOSED), payments.c.lease_until < now)
-        async with self._database.read() as connection:
-            found = (await connection.execute(select(payments.c.id).where(due).limit(limit))).scalars().all()
+        query = select(payments.c.id).where(due).limit(limit)
+        found = await self._database.read(lambda connection: connection.execute(query).scalars().all())
         taken = []
         for payment_id in found:
-            async with self._database.write() as connection:
-                row = (
-                    await connection.execute(
-                        update(payments)
-                        .where(payments.c.id == payment_id, due)
-                        .values(owner=self.owner, lease_until=now + self.lease_ms)
-                        .returning(payments)
-                    )
-                ).one_or_none()
+            claim = (
+                update(payments)
+                .where(payments.c.id == payment_id, due)
+                .values(owner=self.owner, lease_until=now + self.lease_ms)
+                .returning(payments)
+            )
+            row = await self._database.write(partial(_one, claim))
             if row is not None:
                 taken.append(read_payment_row(row))
         return taken
@@ -192,28 +196,49 @@ class Ledger(Reservations):
         job_values = {**(job or {}), **({"status": job_status} if job_status else {})}
         if forget_task:
             job_values["task"] = None
-        values = {"lease_until": now + self.lease_ms, **(fields or {}), "state": target, "updated_at": now}
-        async with self._database.write() as connection:
-            moved = await connection.execute(
-                update(payments)
-                .where(
-                    payments.c.id == payment.id,
-                    payments.c.job_id == payment.job_id,
-                    payments.c.owner == self.owner,
-                    payments.c.state.in_(sources),
-                )
-                .values(**values)
-                .returning(payments)
-            )
-            row = moved.one_or_none()
-            if row is None:
+        changed = {"lease_until": now + self.lease_ms, **(fields or {}), "state": target, "updated_at": now}
+        at = {"at_id": payment.id, "at_job": payment.job_id, "at_owner": self.owner}
+        move_payment = _payment_update(sources, tuple(changed))
+        move_job = _job_update((*job_values, "updated_at")) if job_values else None
+
+        def move(connection: Connection) -> None:
+            if connection.execute(move_payment, {**at, **changed}).rowcount != 1:
                 raise LedgerError(
                     f"payment {payment.id} was not ours and {' or '.join(sources)} when it became {target}"
                 )
-            if job_values:
-                await connection.execute(
-                    update(jobs).where(jobs.c.id == payment.job_id).values(**job_values, updated_at=now)
-                )
+            if move_job is not None:
+                connection.execute(move_job, {**at, **job_values, "updated_at": now})
             if also is not None:
-                await connection.execute(also)
-        return read_payment_row(row)
+                connection.execute(also)
+
+        await self._database.write(move)
+        known = PaymentRow.__dataclass_fields__.keys()
+        return replace(payment, **{name: value for name, value in changed.items() if name in known})
+
+
+@lru_cache(maxsize=128)
+def _payment_update(sources: tuple[State, ...], columns: tuple[str, ...]) -> Update:
+    """Move a payment that is ours and in one of `sources`. Built once: building costs more than running."""
+    return (
+        update(payments)
+        .where(
+            payments.c.id == bindparam("at_id"),
+            payments.c.job_id == bindparam("at_job"),
+            payments.c.owner == bindparam("at_owner"),
+            payments.c.state.in_([literal_column(f"'{state}'") for state in sources]),
+        )
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+@lru_cache(maxsize=128)
+def _job_update(columns: tuple[str, ...]) -> Update:
+    return (
+        update(jobs)
+        .where(jobs.c.id == bindparam("at_job"))
+        .values({name: bindparam(name) for name in columns})
+    )
+
+
+def _one(statement: Executable, connection: Connection) -> Row[Any] | None:
+    return connection.execute(statement).one_or_none()

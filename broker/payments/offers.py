@@ -16,6 +16,7 @@ from shared.money import MAX_ATOMIC
 
 MEMORY_OFFERS = 10_000
 KEEP_EXPIRED_MS = 3_600_000
+_INSERT = insert(offers)
 RENEW_PART = 0.5
 """An offer older than this part of its life is not handed out again: the next client gets a fresh one."""
 
@@ -84,25 +85,31 @@ class OfferBook:
             created_at_ms=now,
             expires_at_ms=now + self._ttl_ms,
         )
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(offers).values(
-                    id=offer.id,
-                    request_hash=hash_,
-                    price_atomic=price_atomic,
-                    provider=provider,
-                    quote=json.dumps(quote),
-                    max_timeout_s=max_timeout_s,
-                    created_at=now,
-                    expires_at=offer.expires_at_ms,
-                )
-            )
+        row = {
+            "id": offer.id,
+            "request_hash": hash_,
+            "price_atomic": price_atomic,
+            "provider": provider,
+            "quote": json.dumps(quote),
+            "max_timeout_s": max_timeout_s,
+            "created_at": now,
+            "expires_at": offer.expires_at_ms,
+        }
+        await self._database.write(lambda connection: connection.execute(_INSERT, row))
         return self._remember(offer)
 
     async def payable(self, hash_: str, amount_atomic: int, offer_id: str | None) -> Offer | None:
         """The unexpired offer a payment answers: by id where the client echoed one (v2), else by amount."""
         if amount_atomic > MAX_ATOMIC:
             return None
+        known = self._latest.get(hash_)  # an offer never changes, so the copy is as good as the row
+        if (
+            known is not None
+            and known.price_atomic == amount_atomic
+            and known.expires_at_ms >= self.now_ms()
+            and offer_id in {None, known.id}
+        ):
+            return known
         conditions = [
             offers.c.request_hash == hash_,
             offers.c.price_atomic == amount_atomic,
@@ -115,16 +122,14 @@ class OfferBook:
 
     async def sweep(self) -> int:
         """Delete offers that expired over an hour ago; returns how many."""
-        async with self._database.write() as connection:
-            gone = await connection.execute(
-                delete(offers).where(offers.c.expires_at < self.now_ms() - KEEP_EXPIRED_MS)
-            )
-        return int(gone.rowcount)
+        expired = delete(offers).where(offers.c.expires_at < self.now_ms() - KEEP_EXPIRED_MS)
+        return await self._database.write(lambda connection: int(connection.execute(expired).rowcount))
 
     async def _find(self, *conditions: Any) -> list[Offer]:
         query = select(offers).where(*conditions).order_by(offers.c.expires_at.desc()).limit(1)
-        async with self._database.read() as connection:
-            return [_offer(row) for row in await connection.execute(query)]
+        return await self._database.read(
+            lambda connection: [_offer(row) for row in connection.execute(query)]
+        )
 
     def _remember(self, offer: Offer) -> Offer:
         self._latest[offer.request_hash] = offer

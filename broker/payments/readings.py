@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -13,6 +13,8 @@ from broker.tables import identifiers, jobs, payments, refunds
 from shared.clock import Clock
 from shared.database import Database
 from shared.networks import Network
+
+_JOB = select(jobs).where(jobs.c.id == bindparam("at_id"))
 
 
 class Readings:
@@ -59,21 +61,20 @@ class Readings:
             .order_by((payments.c.state == "settled").desc(), payments.c.created_at.desc())
             .limit(1)
         )
-        async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else read_payment_row(row)
+        return await self._database.read(lambda connection: _payment(connection, query))
 
     async def job(self, job_id: str) -> JobRow | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(jobs).where(jobs.c.id == job_id))).one_or_none()
-        return None if row is None else read_job(row)
+        return await self._database.read(lambda connection: find_job(connection, job_id))
 
     async def refund_of(self, payment_id: str) -> dict[str, Any] | None:
         """The refund row of a payment, as a plain mapping, or None."""
-        async with self._database.read() as connection:
-            found = await connection.execute(select(refunds).where(refunds.c.payment_id == payment_id))
-            row = found.mappings().one_or_none()
-        return None if row is None else dict(row)
+        query = select(refunds).where(refunds.c.payment_id == payment_id)
+
+        def find(connection: Connection) -> dict[str, Any] | None:
+            row = connection.execute(query).mappings().one_or_none()
+            return None if row is None else dict(row)
+
+        return await self._database.read(find)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -90,6 +91,21 @@ class Readings:
         return (sqlite_insert if self._database.is_sqlite else postgres_insert)(table)
 
     async def _one_payment(self, *conditions: ColumnElement[bool]) -> PaymentRow | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(payments).where(*conditions))).one_or_none()
-        return None if row is None else read_payment_row(row)
+        query = select(payments).where(*conditions)
+        return await self._database.read(lambda connection: _payment(connection, query))
+
+
+def find_job(connection: Connection, job_id: str) -> JobRow | None:
+    """The job with this id, as the transaction of `connection` sees it."""
+    row = connection.execute(_JOB, {"at_id": job_id}).one_or_none()
+    return None if row is None else read_job(row)
+
+
+def existing_job(connection: Connection, job_id: str) -> JobRow:
+    """A job that this transaction has just touched."""
+    return read_job(connection.execute(_JOB, {"at_id": job_id}).one())
+
+
+def _payment(connection: Connection, query: Select[Any]) -> PaymentRow | None:
+    row = connection.execute(query).one_or_none()
+    return None if row is None else read_payment_row(row)

@@ -93,6 +93,14 @@ class JobRow:
 
 
 @dataclass(frozen=True)
+class Reservation:
+    """A payment that was claimed, and the job it pays for."""
+
+    payment: PaymentRow
+    job: JobRow
+
+
+@dataclass(frozen=True)
 class NewJob:
     """What is written down when a job begins. `label` is the caller's own `x-wallet`, never an identity."""
 

@@ -1,28 +1,55 @@
 """How a payment begins: one claim per authorization, over any number of brokers on one database."""
 
 import json
+import secrets
 import uuid
 from typing import Any
 
-from sqlalchemy import func, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, bindparam, func, or_, select, text, update
 
 from broker.payments.authorization import Authorization
-from broker.payments.readings import Readings
+from broker.payments.readings import Readings, existing_job
 from broker.payments.records import (
     CAME_TO_NOTHING,
     EXPOSED,
+    JobRow,
     NewJob,
     PaymentRow,
+    Reservation,
     TooManyInFlight,
-    read_payment_row,
 )
-from broker.tables import identifiers, jobs, payments
+from broker.tables import UNPAID, identifiers, jobs, payments
 from shared.errors import Conflict
+
+_KEY = ("chain_id", "asset", "payer", "nonce")
+_UNPAID_JOB = (
+    select(jobs.c.id)
+    .where(
+        UNPAID,
+        jobs.c.request_hash == bindparam("at_hash"),
+        jobs.c.requester == bindparam("at_payer"),
+        or_(jobs.c.response.is_not(None), jobs.c.response_file.is_not(None)),
+    )
+    .limit(1)
+)
+_LOOK = select(
+    select(func.coalesce(func.sum(payments.c.amount_atomic), 0))
+    .where(payments.c.payer == bindparam("at_payer"), payments.c.state.in_(EXPOSED))
+    .scalar_subquery(),
+    _UNPAID_JOB.scalar_subquery(),
+)
+"""What the payer has in flight, and a job of his that waits for a payment of this very request."""
+_ADOPT = update(jobs).where(jobs.c.id == bindparam("at_job"), UNPAID).values(status="queued")
+_PAY_FOR = update(payments).where(payments.c.id == bindparam("at_id")).values(job_id=bindparam("job_id"))
+_INSERT_JOB = jobs.insert()
 
 
 class Reservations(Readings):
     """Claims authorizations and writes their jobs down."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._claim = self._claim_statement()
 
     async def reserve(
         self,
@@ -31,7 +58,7 @@ class Reservations(Readings):
         new: NewJob,
         requirements: dict[str, Any],
         identifier: str | None = None,
-    ) -> PaymentRow | None:
+    ) -> Reservation | None:
         """Claim `auth` for `new`: exactly one caller ever gets the row, all others get None.
 
         A voided authorization can be claimed again. The job is written in the same transaction; when this
@@ -39,47 +66,47 @@ class Reservations(Readings):
         `TooManyInFlight` over the exposure cap, `Conflict` when `identifier` stands for another request.
         """
         now = self._now_ms()
-        async with self._database.write() as connection:
-            await self._lock_payer(connection, auth.payer)
-            fresh = self._fresh(auth, version, new, requirements, now)
-            row = await self._claim(connection, auth, fresh, now)
-            if row is None:
+        payment_id, job_id = _two_ids()
+        fresh = {"job_id": job_id, **self._fresh(auth, version, new, requirements, now)}
+
+        def reserve(connection: Connection) -> Reservation | None:
+            self._lock_payer(connection, auth.payer)
+            claimed = connection.execute(
+                self._claim, {"id": payment_id, "created_at": now, **self._key(auth), **fresh}
+            ).one_or_none()
+            if claimed is None:
                 return None
-            await self._check_exposure(connection, auth.payer)
-            job_id = await self._adopt_unpaid(connection, new, now)
-            if job_id is None:
-                job_id = row.job_id
-                await self._insert_job(connection, job_id, new, now)
-            else:
-                await connection.execute(
-                    update(payments).where(payments.c.id == row.id).values(job_id=job_id)
-                )
+            job = self._job_for(connection, new, fresh["job_id"], now)
+            if job.id != fresh["job_id"]:
+                connection.execute(_PAY_FOR, {"at_id": claimed.id, "job_id": job.id})
+            row = {**self._key(auth), **fresh, **claimed._asdict(), "job_id": job.id}
+            row |= {"payload": auth.payload(), "requirements": requirements}
+            payment = PaymentRow(**{name: row[name] for name in PaymentRow.__dataclass_fields__})
             if identifier is not None:
-                await self._claim_identifier(connection, identifier, row, now)
-            found = await connection.execute(select(payments).where(payments.c.id == row.id))
-            return read_payment_row(found.one())
+                self._claim_identifier(connection, identifier, payment, now)
+            return Reservation(payment, job)
+
+        return await self._database.write(reserve)
 
     async def open_unpaid(self, new: NewJob) -> str:
         """Write down a job that nobody pays for (`X402_ENABLED=false`); returns its id."""
-        job_id = str(uuid.uuid4())
-        async with self._database.write() as connection:
-            await self._insert_job(connection, job_id, new, self._now_ms())
-        return job_id
+        row = _job_row(str(uuid.uuid4()), new, self._now_ms())
+        await self._database.write(lambda connection: connection.execute(_INSERT_JOB, row))
+        return str(row["id"])
 
-    async def _lock_payer(self, connection: AsyncConnection, payer: str) -> None:
+    def _lock_payer(self, connection: Connection, payer: str) -> None:
         """On Postgres, one reservation of a payer at a time, so that its exposure is counted right.
 
         SQLite has one writer at a time anyway.
         """
         if not self._database.is_sqlite:
             key = int(payer[-15:], 16)
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
 
     def _fresh(
         self, auth: Authorization, version: int, new: NewJob, requirements: dict[str, Any], now: int
     ) -> dict[str, Any]:
         return {
-            "job_id": str(uuid.uuid4()),
             "request_hash": new.request_hash,
             "offer_id": new.offer.id,
             "state": "reserved",
@@ -98,54 +125,45 @@ class Reservations(Readings):
             "updated_at": now,
         }
 
-    async def _claim(
-        self, connection: AsyncConnection, auth: Authorization, fresh: dict[str, Any], now: int
-    ) -> PaymentRow | None:
-        claim = (
-            self._insert(payments)
-            .values(id=str(uuid.uuid4()), **self._key(auth), created_at=now, **fresh)
-            .on_conflict_do_update(
-                index_elements=list(self._key(auth)), set_=fresh, where=payments.c.state == "voided"
-            )
-            .returning(payments)
-        )
-        row = (await connection.execute(claim)).one_or_none()
-        return None if row is None else read_payment_row(row)
+    def _claim_statement(self) -> Any:
+        """Insert a payment, or take a voided one over; nothing comes back when somebody else has it."""
+        insert = self._insert(payments)
+        changed = [column.name for column in payments.c if column.name not in {"id", "created_at", *_KEY}]
+        return insert.on_conflict_do_update(
+            index_elements=list(_KEY),
+            set_={name: insert.excluded[name] for name in changed},
+            where=payments.c.state == "voided",
+        ).returning(payments.c.id, payments.c.created_at)
 
-    async def _check_exposure(self, connection: AsyncConnection, payer: str) -> None:
-        total = (
-            await connection.execute(
-                select(func.coalesce(func.sum(payments.c.amount_atomic), 0)).where(
-                    payments.c.payer == payer, payments.c.state.in_(EXPOSED)
-                )
-            )
-        ).scalar_one()
-        if int(total) > self._exposure_cap_atomic:
+    def _job_for(self, connection: Connection, new: NewJob, job_id: str, now: int) -> JobRow:
+        """The job that is paid for: a new one, or one whose result waits for a payment."""
+        ask = {"at_payer": new.requester, "at_hash": new.request_hash}
+        exposed_atomic, unpaid = connection.execute(_LOOK, ask).one()
+        if int(exposed_atomic) > self._exposure_cap_atomic:
             raise TooManyInFlight
-
-    async def _adopt_unpaid(self, connection: AsyncConnection, new: NewJob, now: int) -> str | None:
-        waiting = (
-            select(jobs.c.id)
-            .where(
-                jobs.c.request_hash == new.request_hash,
-                jobs.c.requester == new.requester,
-                jobs.c.status == "unpaid",
-                or_(jobs.c.response.is_not(None), jobs.c.response_file.is_not(None)),
-            )
-            .limit(1)
+        if unpaid is not None and connection.execute(_ADOPT, {"at_job": unpaid}).rowcount:
+            return existing_job(connection, unpaid)
+        row = _job_row(job_id, new, now)
+        connection.execute(_INSERT_JOB, row)
+        return JobRow(
+            id=job_id,
+            operation=new.operation,
+            requester=new.requester,
+            label=new.label,
+            provider=new.offer.provider,
+            status="queued",
+            quote=new.offer.quote,
+            task=new.task,
+            time_limit_ms=new.time_limit_ms,
+            response=None,
+            response_file=None,
+            response_hash=None,
+            error=None,
+            created_at_ms=now,
+            updated_at_ms=now,
         )
-        claim = (
-            update(jobs)
-            .where(jobs.c.id == waiting.scalar_subquery(), jobs.c.status == "unpaid")
-            .values(status="queued", updated_at=now)
-            .returning(jobs.c.id)
-        )
-        found: str | None = (await connection.execute(claim)).scalar_one_or_none()
-        return found
 
-    async def _claim_identifier(
-        self, connection: AsyncConnection, identifier: str, row: PaymentRow, now: int
-    ) -> None:
+    def _claim_identifier(self, connection: Connection, identifier: str, row: PaymentRow, now: int) -> None:
         """Bind the payer's idempotency key to this payment; one whose payment came to nothing is free."""
         mine = {"payment_id": row.id, "request_hash": row.request_hash}
         nothing = select(payments.c.id).where(payments.c.state.in_(CAME_TO_NOTHING))
@@ -158,23 +176,28 @@ class Reservations(Readings):
                 where=or_(identifiers.c.payment_id == row.id, identifiers.c.payment_id.in_(nothing)),
             )
         )
-        if (await connection.execute(claim)).rowcount != 1:
+        if connection.execute(claim).rowcount != 1:
             raise Conflict("this payment-identifier was already used", code="payment_identifier_used")
 
-    async def _insert_job(self, connection: AsyncConnection, job_id: str, new: NewJob, now: int) -> None:
-        await connection.execute(
-            jobs.insert().values(
-                id=job_id,
-                operation=new.operation,
-                request_hash=new.request_hash,
-                requester=new.requester,
-                label=new.label,
-                provider=new.offer.provider,
-                status="queued",
-                quote=json.dumps(new.offer.quote),
-                task=json.dumps(new.task),
-                time_limit_ms=new.time_limit_ms,
-                created_at=now,
-                updated_at=now,
-            )
-        )
+
+def _two_ids() -> tuple[str, str]:
+    """Two random UUIDs (version 4) for one question to the kernel."""
+    chance = secrets.token_bytes(32)
+    return str(uuid.UUID(bytes=chance[:16], version=4)), str(uuid.UUID(bytes=chance[16:], version=4))
+
+
+def _job_row(job_id: str, new: NewJob, now: int) -> dict[str, Any]:
+    return {
+        "id": job_id,
+        "operation": new.operation,
+        "request_hash": new.request_hash,
+        "requester": new.requester,
+        "label": new.label,
+        "provider": new.offer.provider,
+        "status": "queued",
+        "quote": json.dumps(new.offer.quote),
+        "task": json.dumps(new.task),
+        "time_limit_ms": new.time_limit_ms,
+        "created_at": now,
+        "updated_at": now,
+    }

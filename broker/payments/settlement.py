@@ -4,18 +4,16 @@ What cannot be read for certain is `Unknown`, never a failure: money may have mo
 """
 
 import asyncio
+import json
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-from x402.http import FacilitatorConfig, HTTPFacilitatorClient
 from x402.mechanisms.evm import constants as evm
-from x402.schemas import PaymentPayload, PaymentRequirements, SettleResponse
-from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
+from x402.schemas import SettleResponse, SupportedResponse, VerifyResponse
 
 from broker.payments.records import PaymentRow
+from shared.calls import Caller, NoAnswer
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
@@ -63,36 +61,29 @@ Outcome = Settled | Refused | Unknown
 
 
 class Settlement:
-    """The facilitator's two questions. One HTTP client for the app's lifetime; no redirects."""
+    """The facilitator's two questions. One HTTP client for the app's lifetime; no redirects.
+
+    (The `x402` package's own client is not used: its models and httpx cost five times the call itself.)
+    """
 
     def __init__(self, url: str, network: Network, timeout_s: float) -> None:
         self._network = network
-        self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout_s, connect=3.0),
-            limits=httpx.Limits(max_connections=100),
-            follow_redirects=False,
-            trust_env=False,
-            event_hooks={"response": [_bound]},
-        )
-        self._url = url
-        self._client = HTTPFacilitatorClient(FacilitatorConfig(url=url, http_client=self._http))
+        self._facilitator = Caller(url, timeout_s=timeout_s, max_bytes=MAX_ANSWER_BYTES)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._facilitator.close()
 
     async def reachable(self) -> bool:
-        """Whether `GET /supported` offers our scheme and network (used by `/health/ready`)."""
-        answer = await self._http.get(f"{self._url}/supported")
-        answer.raise_for_status()
-        return any(self._network.matches(str(kind.get("network"))) for kind in answer.json()["kinds"])
+        """Whether `GET /supported` offers our scheme and network. Raises `NoAnswer`, `ValueError`."""
+        answer = await self._facilitator.get("/supported")
+        kinds = SupportedResponse.model_validate_json(answer.body).kinds if answer.status == 200 else []
+        return any(self._network.matches(kind.network) for kind in kinds)
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await self._client.verify(*_wire(payment))
-        except (httpx.HTTPError, ValueError, TimeoutError) as exc:
+            answer = VerifyResponse.model_validate_json(await self._ask("/verify", payment))
+        except (NoAnswer, ValueError, RecursionError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
                 "the payment facilitator does not answer; nothing was charged", code="facilitator_unavailable"
@@ -107,20 +98,26 @@ class Settlement:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    answer = await self._client.settle(*_wire(payment))
-            except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
+                answer = SettleResponse.model_validate_json(await self._ask("/settle", payment))
+            except (NoAnswer, ValueError, RecursionError) as exc:
+                if not isinstance(exc, NoAnswer) or exc.sent:
+                    log.warning("facilitator_settle_unclear", error=str(exc)[:200])
+                    return Unknown("facilitator_gave_no_clear_answer")
                 # Nothing left this machine, so asking again cannot pay twice.
                 if attempt == CONNECT_TRIES:
-                    log.warning("facilitator_unreachable", error=type(exc).__name__)
+                    log.warning("facilitator_unreachable", error=str(exc))
                     return Unknown("facilitator_unreachable")
                 await asyncio.sleep(CONNECT_PAUSE_S * attempt)
-            except (httpx.HTTPError, ValueError, TimeoutError) as exc:
-                log.warning("facilitator_settle_unclear", error=type(exc).__name__)
-                return Unknown("facilitator_gave_no_clear_answer")
             else:
                 return self._judge(answer, payment)
         raise AssertionError("unreachable")
+
+    async def _ask(self, path: str, payment: PaymentRow) -> bytes:
+        """The body of a 200. Raises `NoAnswer` and, for any other status, `ValueError`."""
+        answer = await self._facilitator.post(path, json.dumps(facilitator_question(payment)).encode())
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
+        return answer.body
 
     def _judge(self, answer: SettleResponse, payment: PaymentRow) -> Outcome:
         if not answer.success:
@@ -150,36 +147,21 @@ def _word(reason: str | None, default: str) -> str:
     return default
 
 
-async def _bound(response: httpx.Response) -> None:
-    """No answer of a facilitator is read beyond `MAX_ANSWER_BYTES`."""
-    response.stream = _Bounded(response.stream)
-
-
-class _Bounded(httpx.AsyncByteStream):
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        size = 0
-        async for part in self._stream:
-            size += len(part)
-            if size > MAX_ANSWER_BYTES:
-                raise httpx.RemoteProtocolError("the answer is too large")
-            yield part
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
 def _is_transaction_hash(text: str) -> bool:
     digits = text.removeprefix("0x")
     return text.startswith("0x") and len(digits) == 64 and all(c in "0123456789abcdefABCDEF" for c in digits)
 
 
-def _wire(payment: PaymentRow) -> tuple[Any, Any]:
-    """What the facilitator is asked with: the payload and the requirements, in the payment's own version."""
+def facilitator_question(payment: PaymentRow) -> dict[str, Any]:
+    """What both questions are asked with, in the payment's own version (x402 facilitator API)."""
+    wanted = {name: value for name, value in payment.requirements.items() if value is not None}
+    payload: dict[str, Any] = {"x402Version": payment.x402_version, "payload": payment.payload}
     if payment.x402_version == 1:
-        v1 = PaymentRequirementsV1.model_validate(payment.requirements)
-        return PaymentPayloadV1(scheme=v1.scheme, network=v1.network, payload=payment.payload), v1
-    v2 = PaymentRequirements.model_validate(payment.requirements)
-    return PaymentPayload(payload=payment.payload, accepted=v2), v2
+        payload |= {"scheme": wanted["scheme"], "network": wanted["network"]}
+    else:
+        payload |= {"accepted": wanted}
+    return {
+        "x402Version": payment.x402_version,
+        "paymentPayload": payload,
+        "paymentRequirements": wanted,
+    }

@@ -8,7 +8,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from tests.attacks.standin import Answer, Script, StandIn
+from tests.support.standin import Answer, Script, StandIn
 
 KINDS = [
     {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.attacks.standin import Answer, Script, StandIn
+from tests.support.standin import Answer, Script, StandIn
 
 PRICE_ATOMIC = 1_200
 FEE_ATOMIC = 5_000

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from tests.attacks.standin import Answer, always
 from tests.attacks.world import World, challenge_of, http_request, new_body
+from tests.support.standin import Answer, always
 from tests.support.wallets import Wallet
 
 HTML = {"Accept": "text/html"}

@@ -6,8 +6,8 @@ import json
 import httpx
 import pytest
 
-from tests.attacks.standin import DROPPED, Answer, always
 from tests.attacks.world import World, challenge_of, new_body, price_of
+from tests.support.standin import DROPPED, Answer, always
 from tests.support.wallets import Wallet, receipt_of
 
 EVIL = "0x" + "e0" * 20

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.attacks.facilitator import Asked, success_of
-from tests.attacks.standin import DROPPED, Answer, always
 from tests.attacks.world import FACILITATOR_TIMEOUT_S, World, challenge_of, new_body, sent_meanwhile
+from tests.support.standin import DROPPED, Answer, always
 from tests.support.wallets import Wallet, new_wallet, receipt_of
 
 DEEP = b"[" * 50_000 + b"]" * 50_000

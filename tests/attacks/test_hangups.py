@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from tests.attacks.facilitator import Asked
-from tests.attacks.standin import Answer
 from tests.attacks.world import (
     World,
     challenge_of,
@@ -19,6 +18,7 @@ from tests.attacks.world import (
     sent_meanwhile,
     wait_until,
 )
+from tests.support.standin import Answer
 from tests.support.wallets import Wallet
 
 

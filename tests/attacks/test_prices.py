@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from tests.attacks.neighbours import FEE_ATOMIC, PRICE_ATOMIC, quote_list
-from tests.attacks.standin import DROPPED, Answer, always
 from tests.attacks.world import World, challenge_of, new_body, price_of
+from tests.support.standin import DROPPED, Answer, always
 from tests.support.wallets import Wallet
 
 

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from tests.attacks.facilitator import Asked, success_of, transaction_of
-from tests.attacks.standin import DROPPED, Answer, always
 from tests.attacks.world import World, challenge_of, closed, new_body, opened, wait_until
+from tests.support.standin import DROPPED, Answer, always
 from tests.support.wallets import Wallet, new_wallet, receipt_of
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.attacks.standin import Answer
 from tests.attacks.world import World, challenge_of, new_body, running_world, sent_meanwhile, wait_until
+from tests.support.standin import Answer
 from tests.support.wallets import Wallet
 
 LEASE_S = 1

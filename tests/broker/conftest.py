@@ -44,7 +44,7 @@ def terms(network: Network) -> Terms:
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
     """Every test of the ledger runs over both."""
     if request.param == "sqlite":
-        url = f"sqlite+aiosqlite:///{tmp_path / 'broker.sqlite'}"
+        url = f"sqlite:///{tmp_path / 'broker.sqlite'}"
     else:
         url = database_url(request.getfixturevalue("new_postgres")(), tmp_path)
     database = Database(url)

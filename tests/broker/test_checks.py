@@ -10,8 +10,8 @@ from broker.payments.checks import (
     PaymentRefused,
     check_addressed_to_us,
     check_window,
-    signed_by_payer,
 )
+from broker.payments.eip712 import signed_by_payer
 from broker.payments.terms import Terms
 from shared.errors import BadRequest
 from shared.networks import Network, network_named

@@ -12,7 +12,7 @@ from broker.payments.chain import OnChain
 from broker.payments.fulfilment import EXPIRY_MARGIN_S, Fulfilment
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer
-from broker.payments.records import NewJob, PaymentRow
+from broker.payments.records import NewJob, PaymentRow, Reservation
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Unknown
 from shared.errors import Unavailable
@@ -74,14 +74,19 @@ def fulfilment(world: World, ledger: Ledger, tmp_path: Path, clock: FakeClock) -
     )
 
 
-async def reserved(ledger: Ledger, clock: FakeClock, settle: str = "after") -> PaymentRow:
+async def claimed(ledger: Ledger, clock: FakeClock, settle: str = "after") -> Reservation:
     auth = Authorization(
         "0x" + "aa" * 20, "0x" + "bb" * 20, 5800, 0, int(clock.now) + 250, "0x" + "cc" * 32, "0x"
     )
     offer = replace(OFFER, quote={"settle": settle})
-    row = await ledger.reserve(auth, 1, NewJob("run", "hash", offer, auth.payer, {"code": "x"}, 1000), {})
-    assert row is not None
-    return row
+    new = NewJob("run", "hash", offer, auth.payer, {"code": "x"}, 1000)
+    reservation = await ledger.reserve(auth, 1, new, {})
+    assert reservation is not None
+    return reservation
+
+
+async def reserved(ledger: Ledger, clock: FakeClock, settle: str = "after") -> PaymentRow:
+    return (await claimed(ledger, clock, settle)).payment
 
 
 def failing() -> Any:
@@ -91,7 +96,7 @@ def failing() -> Any:
 async def test_settled_after_the_work(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
-    ended = await fulfilment.begin(await reserved(ledger, clock))
+    ended = await fulfilment.begin(await claimed(ledger, clock))
     job = await ledger.job(ended.payment.job_id)
     assert job is not None
     assert (ended.payment.state, ended.payment.transaction_hash, job.status) == ("settled", TX, "completed")
@@ -102,7 +107,7 @@ async def test_settled_before_the_work_where_upstream_money_moves(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
     world.work = lambda: {**RESULT, "version": "5"} if world.settled == 1 else failing()
-    ended = await fulfilment.begin(await reserved(ledger, clock, "before"))
+    ended = await fulfilment.begin(await claimed(ledger, clock, "before"))
     job = await ledger.job(ended.payment.job_id)
     assert job is not None
     assert (ended.payment.state, job.status, job.has_result) == ("settled", "completed", True)
@@ -113,7 +118,7 @@ async def test_paid_ahead_and_failed_is_a_refund_owed(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
     world.work = failing
-    ended = await fulfilment.begin(await reserved(ledger, clock, "before"))
+    ended = await fulfilment.begin(await claimed(ledger, clock, "before"))
     refund = await ledger.refund_of(ended.payment.id)
     assert ended.error is not None
     assert refund is not None
@@ -124,7 +129,7 @@ async def test_paid_ahead_refused_runs_nothing(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
     world.outcomes = [Refused("insufficient_funds")]
-    ended = await fulfilment.begin(await reserved(ledger, clock, "before"))
+    ended = await fulfilment.begin(await claimed(ledger, clock, "before"))
     assert (ended.payment.state, ended.refusal, world.ran) == ("rejected", "insufficient_funds", [])
 
 
@@ -132,7 +137,7 @@ async def test_a_failure_of_ours_after_the_default_policy_charges_nothing(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
     world.work = failing
-    ended = await fulfilment.begin(await reserved(ledger, clock))
+    ended = await fulfilment.begin(await claimed(ledger, clock))
     assert (ended.payment.state, world.settled) == ("voided", 0)
 
 
@@ -140,7 +145,7 @@ async def test_a_refused_verification_runs_nothing(
     fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock
 ) -> None:
     world.refusal = "insufficient_funds"
-    ended = await fulfilment.begin(await reserved(ledger, clock))
+    ended = await fulfilment.begin(await claimed(ledger, clock))
     assert (ended.payment.state, ended.refusal, world.ran) == ("voided", "insufficient_funds", [])
 
 
@@ -170,7 +175,7 @@ async def test_left_behind_running_too_long_is_voided_and_not_run(
 
 async def unknown(fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock) -> PaymentRow:
     world.outcomes = [Unknown("no answer")]
-    ended = await fulfilment.begin(await reserved(ledger, clock))
+    ended = await fulfilment.begin(await claimed(ledger, clock))
     assert ended.payment.state == "unknown"
     world.outcomes = [Settled(TX)]
     return ended.payment

@@ -2,10 +2,11 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from broker.payments.authorization import Authorization
 from broker.payments.ledger import Ledger
@@ -26,9 +27,9 @@ TX = "0x" + "12" * 32
 
 
 async def reserved(ledger: Ledger, auth: Authorization = AUTH) -> PaymentRow:
-    row = await ledger.reserve(auth, 1, JOB, {})
-    assert row is not None
-    return row
+    claimed = await ledger.reserve(auth, 1, JOB, {})
+    assert claimed is not None
+    return claimed.payment
 
 
 async def test_many_reservations_of_one_authorization_give_one_row(
@@ -184,9 +185,9 @@ async def test_another_payer_does_not_get_an_unpaid_result(ledger: Ledger) -> No
     await ledger.settling(first)
     await ledger.rejected(first, "insufficient_funds")
     thief = "0x" + "ee" * 20
-    row = await ledger.reserve(replace(AUTH, payer=thief), 1, replace(JOB, requester=thief), {})
-    assert row is not None
-    assert row.job_id != first.job_id
+    claimed = await ledger.reserve(replace(AUTH, payer=thief), 1, replace(JOB, requester=thief), {})
+    assert claimed is not None
+    assert claimed.payment.job_id == claimed.job.id != first.job_id
 
 
 async def test_one_payers_money_in_flight_is_capped(
@@ -203,8 +204,9 @@ async def test_one_payers_money_in_flight_is_capped(
 
 async def test_a_payment_identifier_stands_for_one_payment(ledger: Ledger) -> None:
     name = "order-0000000001"
-    first = await ledger.reserve(AUTH, 2, JOB, {}, name)
-    assert first is not None
+    claimed = await ledger.reserve(AUTH, 2, JOB, {}, name)
+    assert claimed is not None
+    first = claimed.payment
     assert await ledger.find_identified(AUTH.payer, name) == first
     assert await ledger.find_identified("0x" + "ab" * 20, name) is None
     again = replace(AUTH, nonce="0x" + "01" * 32)
@@ -218,9 +220,9 @@ async def test_a_payment_identifier_stands_for_one_payment(ledger: Ledger) -> No
 async def test_paid_ahead_the_money_moves_first_and_a_failure_owes_a_refund(ledger: Ledger) -> None:
     ahead = replace(JOB, offer=replace(OFFER, quote={"settle": "before"}))
     for number, fails in enumerate((False, True)):
-        row = await ledger.reserve(replace(AUTH, nonce=f"0x{number:064x}"), 1, ahead, {})
-        assert row is not None
-        row = await ledger.settled(await ledger.settling(row), TX)
+        claimed = await ledger.reserve(replace(AUTH, nonce=f"0x{number:064x}"), 1, ahead, {})
+        assert claimed is not None
+        row = await ledger.settled(await ledger.settling(claimed.payment), TX)
         assert (row.state, row.transaction_hash) == ("running", TX)
         with pytest.raises(LedgerError):
             await ledger.void(row, "money has moved")
@@ -245,12 +247,11 @@ async def test_the_ledger_survives_a_restart(database: Database, ledger: Ledger,
 
 
 async def test_brokers_may_migrate_a_new_database_at_once(database: Database, tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'new.sqlite'}"
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
     if not database.is_sqlite:
         url = database.url
-        async with database.write() as connection:
-            await connection.execute(text("DROP SCHEMA public CASCADE"))
-            await connection.execute(text("CREATE SCHEMA public"))
+        for statement in ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"):
+            await database.write(partial(Connection.execute, statement=text(statement)))
     databases = [Database(url) for _ in range(4)]
     await asyncio.gather(*(d.migrate("broker:migrations", "broker_version") for d in databases))
     for migrated in databases:
@@ -263,9 +264,8 @@ async def test_the_migrations_make_exactly_the_declared_tables(database: Databas
 
     from broker.tables import metadata
 
-    def differences(connection: object) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"version_table": "broker_version"})  # type: ignore[arg-type]
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"version_table": "broker_version"})
         return list(compare_metadata(context, metadata))
 
-    async with database.read() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await database.read(differences) == []

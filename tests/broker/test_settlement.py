@@ -1,11 +1,15 @@
 """What the facilitator says is judged: settled, refused, or nobody knows."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
-import respx
+from x402.http import FacilitatorConfig, HTTPFacilitatorClient
+from x402.schemas import PaymentPayload
+from x402.schemas.v1 import PaymentPayloadV1, PaymentRequirementsV1
 
 from broker.payments.authorization import Authorization
 from broker.payments.offers import Offer
@@ -14,8 +18,8 @@ from broker.payments.settlement import Refused, Settled, Settlement, Unknown
 from broker.payments.terms import Terms
 from shared.errors import Unavailable
 from shared.networks import Network
+from tests.support.standin import DROPPED, Answer, StandIn
 
-URL = "https://facilitator.test"
 TX = "0x" + "Ab" * 32
 AUTH = Authorization(
     "0x" + "aa" * 20, "0x" + "bb" * 20, 5800, 0, 1_800_000_250, "0x" + "cc" * 32, "0x" + "dd" * 65
@@ -48,31 +52,52 @@ def payment(terms: Terms) -> PaymentRow:
     )
 
 
+class Facilitator(StandIn):
+    """Gives its `answers` in turn, the last one for ever, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[Answer] = []
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        self.asked.append((path, json.loads(body or b"{}")))
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+@pytest.fixture(scope="module")
+def facilitator() -> Iterator[Facilitator]:
+    running = Facilitator()
+    running.start()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
-async def settlement(network: Network) -> AsyncIterator[Settlement]:
-    settlement = Settlement(URL, network, timeout_s=2)
+async def settlement(network: Network, facilitator: Facilitator) -> AsyncIterator[Settlement]:
+    facilitator.asked.clear()
+    settlement = Settlement(facilitator.url, network, timeout_s=0.5)
     yield settlement
     await settlement.close()
 
 
-async def settle(settlement: Settlement, terms: Terms, answer: Any) -> Any:
-    with respx.mock:
-        route = respx.post(f"{URL}/settle")
-        if isinstance(answer, Exception):
-            route.mock(side_effect=answer)
-        else:
-            route.mock(return_value=answer)
+@pytest.fixture
+def settle(facilitator: Facilitator, settlement: Settlement, terms: Terms) -> Callable[..., Any]:
+    async def settle(answer: Answer | dict[str, Any]) -> Any:
+        facilitator.answers = [answer if isinstance(answer, Answer) else Answer.of(answer)]
         return await settlement.settle(payment(terms))
 
+    return settle
 
-async def test_a_success_with_the_right_particulars_is_settled(settlement: Settlement, terms: Terms) -> None:
+
+async def test_a_success_with_the_right_particulars_is_settled(settle: Callable[..., Any]) -> None:
     for answer in (
         GOOD,
         {**GOOD, "network": "eip155:84532"},
         {**GOOD, "payer": AUTH.payer.upper().replace("0X", "0x")},
         {**GOOD, "amount": "5800"},
     ):
-        assert await settle(settlement, terms, httpx.Response(200, json=answer)) == Settled(TX.lower())
+        assert await settle(answer) == Settled(TX.lower())
 
 
 @pytest.mark.parametrize(
@@ -86,18 +111,15 @@ async def test_a_success_with_the_right_particulars_is_settled(settlement: Settl
     ],
 )
 async def test_a_success_that_cannot_be_believed_is_unknown(
-    settlement: Settlement, terms: Terms, change: dict[str, str]
+    settle: Callable[..., Any], change: dict[str, str]
 ) -> None:
-    assert isinstance(await settle(settlement, terms, httpx.Response(200, json={**GOOD, **change})), Unknown)
+    assert isinstance(await settle({**GOOD, **change}), Unknown)
 
 
-async def test_a_definite_refusal_is_refused_and_a_vague_one_unknown(
-    settlement: Settlement, terms: Terms
-) -> None:
+async def test_a_definite_refusal_is_refused_and_a_vague_one_unknown(settle: Callable[..., Any]) -> None:
     refusal = {"success": False, "transaction": "", "network": "base-sepolia"}
     for reason in ("invalid_exact_evm_insufficient_balance", "insufficient_funds"):
-        answer = httpx.Response(200, json={**refusal, "errorReason": reason})
-        assert await settle(settlement, terms, answer) == Refused(reason)
+        assert await settle({**refusal, "errorReason": reason}) == Refused(reason)
     for reason in (
         "settlement_pending",
         "transaction_failed",
@@ -106,45 +128,49 @@ async def test_a_definite_refusal_is_refused_and_a_vague_one_unknown(
         "never heard of",
         None,
     ):
-        answer = httpx.Response(200, json={**refusal, "errorReason": reason})
-        assert isinstance(await settle(settlement, terms, answer), Unknown), reason
+        assert isinstance(await settle({**refusal, "errorReason": reason}), Unknown), reason
     broadcast = {**refusal, "errorReason": "insufficient_funds", "transaction": TX}
-    assert isinstance(await settle(settlement, terms, httpx.Response(200, json=broadcast)), Unknown)
+    assert isinstance(await settle(broadcast), Unknown)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        httpx.ReadTimeout("slow"),
-        httpx.RemoteProtocolError("gone"),
-        httpx.Response(500, text="oops"),
-        httpx.Response(429, text="slow down"),
-        httpx.Response(302, headers={"Location": "https://elsewhere.test"}),
-        httpx.Response(200, text="<html>"),
-        httpx.Response(200, json=[]),
-        httpx.Response(200, json={"success": "perhaps"}),
+        Answer.of(GOOD, delay_s=5),
+        DROPPED,
+        Answer(500, b"oops"),
+        Answer(429, b"slow down"),
+        Answer(302, headers=(("Location", "https://elsewhere.test"),)),
+        Answer(200, b"<html>"),
+        Answer(200, b"[" * 50_000),
+        Answer.of([]),
+        Answer.of({"success": "perhaps"}),
+        Answer.of({**GOOD, "padding": "x" * 70_000}),
     ],
+    ids=["slow", "dropped", "500", "429", "302", "html", "deep", "list", "perhaps", "large"],
 )
 async def test_no_readable_answer_is_unknown_and_never_a_refusal(
-    settlement: Settlement, terms: Terms, answer: Any
+    settle: Callable[..., Any], facilitator: Facilitator, answer: Answer
 ) -> None:
-    assert isinstance(await settle(settlement, terms, answer), Unknown)
+    assert isinstance(await settle(answer), Unknown)
+    assert len(facilitator.asked) == 1, "what may have been heard is not said twice"
 
 
-async def test_only_a_refused_connection_is_tried_again(settlement: Settlement, terms: Terms) -> None:
-    with respx.mock:
-        route = respx.post(f"{URL}/settle").mock(
-            side_effect=[httpx.ConnectError("refused"), httpx.Response(200, json=GOOD)]
-        )
-        outcome = await settlement.settle(payment(terms))
-        assert (outcome, route.call_count) == (Settled(TX.lower()), 2)
-    with respx.mock:
-        route = respx.post(f"{URL}/settle").mock(side_effect=httpx.ReadTimeout("slow"))
-        await settlement.settle(payment(terms))
-        assert route.call_count == 1
+async def test_only_a_refused_connection_is_tried_again(
+    settlement: Settlement, terms: Terms, facilitator: Facilitator
+) -> None:
+    facilitator.answers = [Answer.of(GOOD)]
+    with facilitator.down():
+        waiting = asyncio.create_task(settlement.settle(payment(terms)))
+        await asyncio.sleep(0.1)
+    assert await waiting == Settled(TX.lower())
+    with facilitator.down():
+        assert isinstance(await settlement.settle(payment(terms)), Unknown)
 
 
-async def test_verify_tells_good_from_bad_from_no_answer(settlement: Settlement, terms: Terms) -> None:
+async def test_verify_tells_good_from_bad_from_no_answer(
+    settlement: Settlement, terms: Terms, facilitator: Facilitator
+) -> None:
     answers = [
         ({"isValid": True, "payer": AUTH.payer}, None),
         ({"isValid": False, "invalidReason": "insufficient_funds"}, "insufficient_funds"),
@@ -152,11 +178,30 @@ async def test_verify_tells_good_from_bad_from_no_answer(settlement: Settlement,
         ({"isValid": True, "payer": "0x" + "ee" * 20}, "payer_mismatch"),
     ]
     for answer, expected in answers:
-        with respx.mock:
-            respx.post(f"{URL}/verify").mock(return_value=httpx.Response(200, json=answer))
-            assert await settlement.verify(payment(terms)) == expected
-    for bad in (httpx.Response(503), httpx.Response(200, text="<html>"), httpx.Response(307)):
-        with respx.mock:
-            respx.post(f"{URL}/verify").mock(return_value=bad)
-            with pytest.raises(Unavailable):
-                await settlement.verify(payment(terms))
+        facilitator.answers = [Answer.of(answer)]
+        assert await settlement.verify(payment(terms)) == expected
+    for bad in (Answer(503), Answer(200, b"<html>"), Answer(307), DROPPED):
+        facilitator.answers = [bad]
+        with pytest.raises(Unavailable):
+            await settlement.verify(payment(terms))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_the_facilitator_is_asked_as_the_x402_package_asks_it(
+    settlement: Settlement, terms: Terms, facilitator: Facilitator, version: int
+) -> None:
+    if version == 1:
+        row = payment(terms)
+        v1 = PaymentRequirementsV1.model_validate(row.requirements)
+        theirs: Any = PaymentPayloadV1(scheme=v1.scheme, network=v1.network, payload=row.payload), v1
+    else:
+        wanted = terms.v2(OFFER)
+        row = replace(payment(terms), x402_version=2, requirements=wanted.model_dump(by_alias=True))
+        theirs = PaymentPayload(payload=row.payload, accepted=wanted), wanted
+    facilitator.answers = [Answer.of(GOOD)]
+    await settlement.settle(row)
+    package = HTTPFacilitatorClient(FacilitatorConfig(url=facilitator.url))
+    await package.settle(*theirs)
+    await package.aclose()
+    ours, packages = facilitator.asked
+    assert ours == packages

@@ -53,8 +53,8 @@ async def ledger_rows(stack: Stack, wallet: Wallet) -> list[tuple[str, int]]:
     )
 
     database = Database(database_url(stack.environment.get("DATABASE_URL"), stack.home / "broker.sqlite"))
-    async with database.read() as connection:
-        rows = (await connection.execute(query, {"payer": wallet.address.lower()})).all()
+    payer = {"payer": wallet.address.lower()}
+    rows = await database.read(lambda connection: connection.execute(query, payer).all())
     await database.close()
     return [(row[0], row[1]) for row in rows]
 

@@ -8,7 +8,7 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from broker.accounts.sign_in import SignIn
 from broker.tables import jobs, payments
@@ -80,7 +80,10 @@ async def write_payment(
         **times,
         **(job or {}),
     }
-    async with database.write() as connection:
-        await connection.execute(insert(payments).values(row))
-        await connection.execute(insert(jobs).values(work))
+
+    def insert_both(connection: Connection) -> None:
+        connection.execute(insert(payments).values(row))
+        connection.execute(insert(jobs).values(work))
+
+    await database.write(insert_both)
     return payment_id

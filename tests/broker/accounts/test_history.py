@@ -154,19 +154,17 @@ async def test_paid_without_a_result_there_is_a_refund_and_no_receipt(
     history: History, database: Database
 ) -> None:
     id_ = await write_payment(database, ALICE, at_ms=1, job={"response": None, "response_hash": None})
-    async with database.write() as connection:
-        await connection.execute(
-            insert(refunds).values(
-                payment_id=id_,
-                job_id="job",
-                payer=ALICE,
-                amount_atomic=5800,
-                state="owed",
-                reason="provider_failed",
-                created_at=1,
-                updated_at=1,
-            )
-        )
+    owed = insert(refunds).values(
+        payment_id=id_,
+        job_id="job",
+        payer=ALICE,
+        amount_atomic=5800,
+        state="owed",
+        reason="provider_failed",
+        created_at=1,
+        updated_at=1,
+    )
+    await database.write(lambda connection: connection.execute(owed))
     row = await history.one(ALICE, id_, BASE)
     assert row is not None
     assert row.receipt is None

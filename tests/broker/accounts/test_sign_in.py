@@ -2,11 +2,12 @@
 
 import asyncio
 import hashlib
+from functools import partial
 
 import pytest
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from broker.accounts import sign_in as module
 from broker.accounts.errors import SignInRefused, Unauthorized
@@ -153,8 +154,7 @@ async def test_the_database_knows_the_tokens_hash_only(
 ) -> None:
     issued = await sign_in.issue(account.address, BASE)
     session = await sign_in.verify(sign(account, issued.message), nonce=issued.nonce, message=None)
-    async with database.read() as connection:
-        rows = (await connection.execute(select(sessions))).all()
+    rows = await database.read(lambda connection: connection.execute(select(sessions)).all())
     assert len(session.token) >= 43
     assert [row.token_hash for row in rows] == [hashlib.sha256(session.token.encode()).hexdigest()]
     assert session.token not in repr(rows)
@@ -172,10 +172,10 @@ async def test_what_expired_is_swept_and_the_rest_is_kept(
     assert await sign_in.sweep() == 1
     clock.now += 3300
     assert await sign_in.sweep() == 2
-    async with database.read() as connection:
-        for table in (signin_nonces, sessions):
-            left = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
-            assert left == 0, fresh.nonce
+    for table in (signin_nonces, sessions):
+        count = select(func.count()).select_from(table)
+        left = await database.read(partial(Connection.scalar, statement=count))
+        assert left == 0, fresh.nonce
 
 
 async def test_sign_ins_that_nobody_finishes_are_bounded(
