@@ -5,8 +5,8 @@ import time
 import httpx
 import pytest
 
-from tests.attacks.standin import Answer, always
 from tests.attacks.world import World, challenge_of, new_body, price_of, wait_until
+from tests.support.standin import Answer, always
 from tests.support.wallets import Wallet
 
 FULL = {"code": "executor_busy", "reason": "the executor takes no further work now", "retry_after_s": 7}

@@ -73,7 +73,7 @@ class Shop:
 
 @pytest.fixture
 async def shop(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Shop]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'broker.sqlite'}")
+    database = Database(f"sqlite:///{tmp_path / 'broker.sqlite'}")
     await database.migrate("broker:migrations", "broker_version")
     quote = create_app(load_settings(QuoteSettings, {"EXECUTOR_SERVICE_URL": EXECUTOR}), clock)
     inside = httpx.ASGITransport(quote, client=("127.0.0.1", 1))
