@@ -82,7 +82,7 @@ class Settlement:
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            answer = VerifyResponse.model_validate_json(await self._ask("/verify", payment))
+            answer = VerifyResponse.model_validate(await self._ask("/verify", payment))
         except (NoAnswer, ValueError, RecursionError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
@@ -98,7 +98,7 @@ class Settlement:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
-                answer = SettleResponse.model_validate_json(await self._ask("/settle", payment))
+                answer = SettleResponse.model_validate(await self._ask("/settle", payment))
             except (NoAnswer, ValueError, RecursionError) as exc:
                 if not isinstance(exc, NoAnswer) or exc.sent:
                     log.warning("facilitator_settle_unclear", error=str(exc)[:200])
@@ -112,12 +112,12 @@ class Settlement:
                 return self._judge(answer, payment)
         raise AssertionError("unreachable")
 
-    async def _ask(self, path: str, payment: PaymentRow) -> bytes:
-        """The body of a 200. Raises `NoAnswer` and, for any other status, `ValueError`."""
+    async def _ask(self, path: str, payment: PaymentRow) -> Any:
+        """The JSON of a 200. Raises `NoAnswer` and, for any other status, `ValueError`."""
         answer = await self._facilitator.post(path, json.dumps(facilitator_question(payment)).encode())
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
-        return answer.body
+        return json.loads(answer.body)  # laxer than pydantic about half a character in a reason
 
     def _judge(self, answer: SettleResponse, payment: PaymentRow) -> Outcome:
         if not answer.success:
