@@ -1,6 +1,7 @@
 """What the executor can do right now, so that nothing is sold that nobody can deliver."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -35,6 +36,7 @@ NOT_DONE_HERE = Refusal(
 
 class _Language(Wire):
     name: str
+    dependencies: bool = True
 
 
 class _Row(Wire):
@@ -61,27 +63,34 @@ class Needs:
 
     language: str | None = None
     memory_mb: int | None = None
+    dependencies: bool = False
 
 
 @dataclass(frozen=True)
 class Capability:
     """One executor provider.
 
-    `broken` is why it does no work at all, `busy` why it takes none right now. `languages` and `memory_mb`
-    (the most that one run can get) are None where they have no meaning or are not told.
+    `broken` is why it does no work at all, `busy` why it takes none right now. `languages` (with whether a
+    run of each may want dependencies) and `memory_mb` (the most that one run can get) are None where they
+    have no meaning or are not told.
     """
 
     broken: Refusal | None = None
     busy: Refusal | None = None
-    languages: frozenset[str] | None = None
+    languages: Mapping[str, bool] | None = None
     memory_mb: int | None = None
 
     def refusal(self, needs: Needs) -> Refusal | None:
         """Why such an ask cannot be done now, or None; what will never be done before what has to wait."""
         if self.broken is not None:
             return self.broken
-        if needs.language and self.languages is not None and needs.language not in self.languages:
-            return Refusal(code="runtime_unavailable", reason=f"the executor has no {needs.language} runtime")
+        if needs.language and self.languages is not None:
+            if needs.language not in self.languages:
+                reason = f"the executor has no {needs.language} runtime"
+                return Refusal(code="runtime_unavailable", reason=reason)
+            if needs.dependencies and not self.languages[needs.language]:
+                reason = f"the executor here installs no dependencies for {needs.language}"
+                return Refusal(code="dependencies_unavailable", reason=reason)
         if needs.memory_mb and self.memory_mb is not None and needs.memory_mb > self.memory_mb:
             return Refusal(
                 code="size_unavailable",
@@ -126,9 +135,10 @@ def _capability(row: _Row) -> Capability:
                 retry_after_s=HOST_RETRY_S,
             )
         )
+    languages = row.languages
     return Capability(
         busy=_busy(row.retry_after_s) if row.accepting is False else None,
-        languages=None if row.languages is None else frozenset(entry.name for entry in row.languages),
+        languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
     )
 

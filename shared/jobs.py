@@ -226,6 +226,7 @@ _CODE_WORDS: dict[tuple[int | str, ...], str] = {
     ("language",): "unknown_language",
     ("size",): "unknown_size",
 }
+"""What an error is called when it is about the named field."""
 
 
 def parse_run_request(body: Any) -> RunRequest:
@@ -258,8 +259,7 @@ def parse_run_request(body: Any) -> RunRequest:
     try:
         request = RunRequest.model_validate(fields)
     except ValidationError as exc:
-        where = exc.errors()[0]["loc"]
-        code_word = _CODE_WORDS.get(where, "invalid_request")
+        code_word = _CODE_WORDS.get(exc.errors()[0]["loc"][:1], "invalid_request")
         raise BadRequest(describe_validation(exc.errors()), code=code_word) from None
     _check_it_can_be_started(request)
     return request

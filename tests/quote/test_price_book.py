@@ -174,6 +174,19 @@ async def test_an_executor_that_says_nothing_against_it_is_sold(row: dict[str, A
     assert price.refusal is None
 
 
+async def test_dependencies_are_refused_where_the_executor_installs_none() -> None:
+    languages = [{"name": "python", "dependencies": True}, {"name": "bash", "dependencies": False}]
+    local = providers(Executor({"providers": [{**FULL, "languages": languages}]}))["compute/local"]
+
+    async def code(language: str, dependencies: int) -> str | None:
+        ask = RunAsk.model_validate({"language": language, "dependencies": dependencies})
+        refusal = (await local.price(ask)).refusal
+        return refusal and refusal.code
+
+    assert await code("python", 1) == await code("bash", 0) == "executor_busy"
+    assert await code("bash", 1) == "dependencies_unavailable"
+
+
 async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
     local = providers(Executor({"providers": [{**LOCAL, "memoryMb": 300}]}))["compute/local"]
     refusals = {

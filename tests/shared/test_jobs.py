@@ -53,8 +53,9 @@ def test_an_unknown_size_is_told_the_known_ones() -> None:
 
 
 def test_dependencies_are_bounded() -> None:
-    assert RunRequest(code="x", dependencies=["six==1.*"] * 16).dependencies == ["six==1.*"] * 16
-    for wrong in (["six"] * 17, [""], ["x" * 201], [1]):
+    names = [f"package-{number:02}" for number in range(17)]
+    assert RunRequest(code="x", dependencies=names[:16]).dependencies == names[:16]
+    for wrong in (names, [""], ["x" * 201], [1]):
         with pytest.raises(ValidationError):
             RunRequest.model_validate({"code": "x", "dependencies": wrong})
 

@@ -21,7 +21,7 @@ class LocalCompute(EmbeddedProvider[RunAsk]):
         return book.run_base_atomic + work + (book.run_dependencies_atomic if ask.dependencies else 0)
 
     def needs(self, ask: RunAsk) -> Needs:
-        return Needs(language=ask.language, memory_mb=ask.memory_mb)
+        return Needs(ask.language, ask.memory_mb, dependencies=ask.dependencies > 0)
 
     def metadata(self, ask: RunAsk) -> dict[str, Any]:
         return {
