@@ -51,9 +51,13 @@ MAX_ARGS = 64
 MAX_FILES = 64
 MAX_ENV = 64
 MAX_DEPENDENCIES = 16
-MAX_DEPENDENCY_CHARACTERS = 200
 MAX_ARGUMENT_BYTES = 96 * 1024
 """`args` and `env` together: Linux takes 128 KiB in one string."""
+_CODE_WORDS: dict[tuple[int | str, ...], str] = {
+    ("language",): "unknown_language",
+    ("size",): "unknown_size",
+}
+"""What an error is called when it is about the named field."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-][A-Za-z0-9._ -]{0,127}")
 
@@ -134,9 +138,6 @@ class RunRequest(Wire):
     code: str = Field(min_length=1)
     language: Language = "python"
     size: RunSize = Field(DEFAULT_SIZE, description=_memory_by_size())
-    dependencies: list[Annotated[str, Field(min_length=1, max_length=MAX_DEPENDENCY_CHARACTERS)]] = Field(
-        default_factory=list, max_length=MAX_DEPENDENCIES
-    )
     stdin: str = ""
     args: list[str] = Field(default_factory=list, max_length=MAX_ARGS)
     files: list[InputFile] = Field(default_factory=list, max_length=MAX_FILES)
@@ -147,6 +148,7 @@ class RunRequest(Wire):
         serialization_alias="timeout",
     )
     encoding: Literal["utf-8", "base64"] = "utf-8"
+    dependencies: list[str] = Field(default_factory=list, max_length=MAX_DEPENDENCIES)
     provider: str | None = Field(None, max_length=64)
     max_cost_usd: Decimal | None = Field(None, gt=0, allow_inf_nan=False, max_digits=18)
 
@@ -220,13 +222,6 @@ class RunResult(Wire):
     version: str
     encoding: Literal["utf-8", "base64"] = "utf-8"
     files: list[OutputFile] = Field(default_factory=list)
-
-
-_CODE_WORDS: dict[tuple[int | str, ...], str] = {
-    ("language",): "unknown_language",
-    ("size",): "unknown_size",
-}
-"""What an error is called when it is about the named field."""
 
 
 def parse_run_request(body: Any) -> RunRequest:

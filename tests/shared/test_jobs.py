@@ -55,9 +55,8 @@ def test_an_unknown_size_is_told_the_known_ones() -> None:
 def test_dependencies_are_bounded() -> None:
     names = [f"package-{number:02}" for number in range(17)]
     assert RunRequest(code="x", dependencies=names[:16]).dependencies == names[:16]
-    for wrong in (names, [""], ["x" * 201], [1]):
-        with pytest.raises(ValidationError):
-            RunRequest.model_validate({"code": "x", "dependencies": wrong})
+    with pytest.raises(ValidationError):
+        RunRequest(code="x", dependencies=names)
 
 
 @pytest.mark.parametrize(
