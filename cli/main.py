@@ -120,6 +120,8 @@ def show_config() -> None:
 def run(
     file: Annotated[Path, typer.Argument(help="The code, or - for standard input.")],
     language: Annotated[str, typer.Option("-l", "--language", help="Known from the file's ending.")] = "",
+    *,
+    size: Annotated[str, typer.Option(help="Memory: small (256 MB), medium (512), large (1024).")] = "medium",
     timeout: Annotated[float, typer.Option(help="Seconds of wall clock, at most 60.")] = 60.0,
     max_cost: Annotated[str, typer.Option(help="Cap of this payment in USD.")] = "",
     arg: Annotated[list[str] | None, typer.Option("--arg", help="An argument; may be repeated.")] = None,
@@ -135,7 +137,13 @@ def run(
         raise CliError(
             f"The language of {file} is not clear from its name: add -l python, javascript or bash."
         )
-    body: dict[str, Any] = {"code": code, "language": spoken, "timeout": timeout, "args": arg or []}
+    body: dict[str, Any] = {
+        "code": code,
+        "language": spoken,
+        "size": size,
+        "timeout": timeout,
+        "args": arg or [],
+    }
     cap = usd_to_atomic(dollars(max_cost)) if max_cost else None
     paid = asyncio.run(
         paid_post(config, "/run", body, lambda line: err.print(line, highlight=False), cap_atomic=cap)
@@ -158,8 +166,11 @@ def quote(
     operation: Annotated[str, typer.Argument(help="run, store or cache")],
     file: Annotated[Path | None, typer.Argument(help="Take size and language from this file.")] = None,
     *,
-    size: Annotated[int, typer.Option(help="Bytes, when no file is given.")] = 1024,
+    size: Annotated[
+        str, typer.Option(help="For run: small, medium or large. A number is bytes, when no file is given.")
+    ] = "",
     language: Annotated[str, typer.Option("-l", "--language")] = "",
+    timeout: Annotated[float, typer.Option(help="For run: its time limit in seconds.")] = 60.0,
     permanent: Annotated[bool, typer.Option("--permanent", help="For store: kept for good.")] = False,
     url: Annotated[str, typer.Option("-u", "--url", "-q", help="The broker; default: as logged in.")] = "",
 ) -> None:
@@ -170,14 +181,16 @@ def quote(
         raise CliError("What to price must be run, store or cache.")
     if file is not None and not file.is_file():
         raise CliError(f"There is no file {file}.")
-    length = file.stat().st_size if file else size
     spoken = language or (SUFFIXES.get(file.suffix, "") if file else "")
+    length = file.stat().st_size if file else None
+    # What was not said is left out: quote has the defaults.
     asks: dict[str, dict[str, Any]] = {
-        "run": {"codeSize": length, **({"language": spoken} if spoken else {})},
-        "store": {"fileSize": length, "permanent": permanent},
+        "run": {"codeSize": length, "size": size or None, "language": spoken or None, "timeout": timeout},
+        "store": {"fileSize": length, "size": size or None, "permanent": permanent},
         "cache": {},
     }
-    found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=asks[operation])
+    ask = {name: value for name, value in asks[operation].items() if value is not None}
+    found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=ask)
     print_comparison(found)
 
 

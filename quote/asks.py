@@ -2,10 +2,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 
 from shared.errors import BadRequest, describe_validation
-from shared.jobs import DEFAULT_TIMEOUT_S, LANGUAGE_ALIASES, LANGUAGES, MAX_TIMEOUT_S, Wire
+from shared.jobs import (
+    DEFAULT_SIZE,
+    DEFAULT_TIMEOUT_S,
+    LANGUAGE_ALIASES,
+    LANGUAGES,
+    MAX_DEPENDENCIES,
+    MAX_TIMEOUT_S,
+    MEMORY_MB,
+    RunSize,
+    Wire,
+)
 from shared.quotes import OPERATIONS, Kind
 
 MAX_SIZE_BYTES = 1 << 40
@@ -15,6 +25,12 @@ def _either(name: str, camel: str, *more: str) -> AliasChoices:
     return AliasChoices(camel, name, *more)
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().removeprefix("-").isdecimal()
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 class Ask(Wire):
     """Common to all: `provider` restricts the answer to one provider."""
 
@@ -22,15 +38,38 @@ class Ask(Wire):
 
 
 class RunAsk(Ask):
-    """Compute: `code_size_bytes` of code in `language`, run for at most `timeout_s` seconds."""
+    """Compute: `code_size_bytes` of code in `language`, run for at most `timeout_s` seconds.
+
+    `size` is the run's size by name; a number there is the bytes of code, as seed 000 asks it.
+    `dependencies` is how many packages it wants beside the standard library.
+    """
 
     code_size_bytes: int = Field(
-        1024, ge=0, le=MAX_SIZE_BYTES, validation_alias=_either("code_size", "codeSize", "size")
+        1024, ge=0, le=MAX_SIZE_BYTES, validation_alias=_either("code_size", "codeSize")
     )
     language: str = "python"
+    size: RunSize = DEFAULT_SIZE
+    dependencies: int = Field(0, ge=0, le=MAX_DEPENDENCIES)
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] = Field(
         DEFAULT_TIMEOUT_S, validation_alias=_either("timeout_s", "timeoutS", "timeout")
     )
+
+    @property
+    def memory_mb(self) -> int:
+        return MEMORY_MB[self.size]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_for_size(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or not _is_number(fields.get("size")):
+            return fields
+        others = {name: value for name, value in fields.items() if name != "size"}
+        return {"codeSize": fields["size"], **others}
+
+    @field_validator("dependencies", mode="before")
+    @classmethod
+    def _counted(cls, value: Any) -> Any:
+        return len(value) if isinstance(value, list) else value
 
     @field_validator("language")
     @classmethod

@@ -1,35 +1,102 @@
 """What the executor can do right now, so that nothing is sold that nobody can deliver."""
 
-import asyncio
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
+from pydantic import Field
 
 from shared.clock import Clock
+from shared.fresh import Fresh
+from shared.jobs import Wire
 from shared.logs import get_logger
-from shared.quotes import Kind
+from shared.quotes import EXECUTOR_BUSY, MAX_RETRY_S, Kind, Refusal
 
 log = get_logger(__name__)
 
-FRESH_S = 5.0
-"""How long one answer of the executor is believed."""
+FRESH_S = 0.5
+"""How long one answer of the executor is believed: work is not offered for longer than that to a full one."""
+BUSY_RETRY_S = 5
+"""When to come back to a full executor that does not say."""
+HOST_RETRY_S = 60
+"""When to come back for what the host has to repair."""
+
+DOES_NOT_ANSWER = Refusal(
+    code="executor_unavailable",
+    reason="the executor does not answer",
+    retry_after_s=5,
+)
+NOT_DONE_HERE = Refusal(
+    code="no_providers",
+    reason="the executor here does not do this work",
+    retry_after_s=HOST_RETRY_S,
+)
+
+
+class _Language(Wire):
+    name: str
+    dependencies: bool = True
+
+
+class _Row(Wire):
+    """What is read of one provider of the executor. What it does not tell does not speak against it."""
+
+    kind: str
+    name: str
+    status: str
+    reason: str | None = None
+    sellable: bool = True
+    accepting: bool | None = None
+    retry_after_s: float | None = Field(None, allow_inf_nan=False)
+    languages: list[_Language] | None = None
+    memory_mb: int | None = None
+
+
+class _Rows(Wire):
+    providers: list[_Row]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an ask wants of the executor; None is no matter."""
+
+    language: str | None = None
+    memory_mb: int | None = None
+    dependencies: bool = False
 
 
 @dataclass(frozen=True)
 class Capability:
-    """One executor provider: usable, or the reason why not; `languages` is None where it has no meaning."""
+    """One executor provider.
 
-    reason: str | None = None
-    languages: frozenset[str] | None = None
+    `broken` is why it does no work at all, `busy` why it takes none right now. `languages` (with whether a
+    run of each may want dependencies) and `memory_mb` (the most that one run can get) are None where they
+    have no meaning or are not told.
+    """
 
-    def refusal(self, language: str | None) -> str | None:
-        """Why this ask cannot be done, or None."""
-        if self.reason is not None:
-            return self.reason
-        if language and self.languages is not None and language not in self.languages:
-            return f"the executor has no {language} runtime"
-        return None
+    broken: Refusal | None = None
+    busy: Refusal | None = None
+    languages: Mapping[str, bool] | None = None
+    memory_mb: int | None = None
+
+    def refusal(self, needs: Needs) -> Refusal | None:
+        """Why such an ask cannot be done now, or None; what will never be done before what has to wait."""
+        if self.broken is not None:
+            return self.broken
+        if needs.language and self.languages is not None:
+            if needs.language not in self.languages:
+                reason = f"the executor has no {needs.language} runtime"
+                return Refusal(code="runtime_unavailable", reason=reason)
+            if needs.dependencies and not self.languages[needs.language]:
+                reason = f"the executor here installs no dependencies for {needs.language}"
+                return Refusal(code="dependencies_unavailable", reason=reason)
+        if needs.memory_mb and self.memory_mb is not None and needs.memory_mb > self.memory_mb:
+            return Refusal(
+                code="size_unavailable",
+                reason=f"this size is {needs.memory_mb} MB, and a run here gets {self.memory_mb} MB at most",
+            )
+        return self.busy
 
 
 class Capabilities:
@@ -37,41 +104,49 @@ class Capabilities:
 
     def __init__(self, client: httpx.AsyncClient, clock: Clock) -> None:
         self._client = client
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._asked_at = float("-inf")
-        self._known: dict[tuple[str, str], Capability] | None = None
+        self._known = Fresh(self._ask, clock, FRESH_S)
 
     async def of(self, kind: Kind, name: str) -> Capability:
-        known = await self._current()
+        known = await self._known.get()
         if known is None:
-            return Capability("the executor does not answer")
-        return known.get((kind, name), Capability("the executor here does not do this work"))
+            return Capability(DOES_NOT_ANSWER)
+        return known.get((kind, name), Capability(NOT_DONE_HERE))
 
     async def reachable(self) -> bool:
-        return await self._current() is not None
-
-    async def _current(self) -> dict[tuple[str, str], Capability] | None:
-        async with self._lock:
-            if self._clock() - self._asked_at >= FRESH_S:
-                self._known = await self._ask()
-                self._asked_at = self._clock()
-            return self._known
+        return await self._known.get() is not None
 
     async def _ask(self) -> dict[tuple[str, str], Capability] | None:
         try:
             response = await self._client.get("/providers")
             response.raise_for_status()
-            return {(row["kind"], row["name"]): _capability(row) for row in response.json()["providers"]}
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as exc:
+            rows = _Rows.model_validate(response.json()).providers
+        except (httpx.HTTPError, ValueError) as exc:
             log.warning("executor_unreachable", error=type(exc).__name__)
             return None
+        return {(row.kind, row.name): _capability(row) for row in rows}
 
 
-def _capability(row: dict[str, Any]) -> Capability:
-    if row["status"] != "available":
-        return Capability(str(row.get("reason") or row["status"]))
-    if not row.get("sellable", True):
-        return Capability(str(row.get("reason") or "not sold"))
-    languages = row.get("languages")
-    return Capability(None, None if languages is None else frozenset(entry["name"] for entry in languages))
+def _capability(row: _Row) -> Capability:
+    if row.status != "available" or not row.sellable:
+        return Capability(
+            Refusal(
+                code="sandbox_unavailable" if row.kind == "compute" else "no_providers",
+                reason=row.reason or "not sold",
+                retry_after_s=HOST_RETRY_S,
+            )
+        )
+    languages = row.languages
+    return Capability(
+        busy=_busy(row.retry_after_s) if row.accepting is False else None,
+        languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
+        memory_mb=row.memory_mb,
+    )
+
+
+def _busy(retry_after_s: float | None) -> Refusal:
+    wait_s = BUSY_RETRY_S if retry_after_s is None else math.ceil(retry_after_s)
+    return Refusal(
+        code=EXECUTOR_BUSY,
+        reason="the executor takes no further work now: its slots and queue are full, or it is stopping",
+        retry_after_s=min(max(wait_s, 1), MAX_RETRY_S),
+    )

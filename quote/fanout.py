@@ -77,8 +77,8 @@ class QuoteEngine:
         if not 0 < price.atomic <= MAX_ATOMIC:
             raise Decline("the price is not a positive amount")
         metadata: dict[str, Any] = dict(price.metadata)
-        if price.unavailable is not None:
-            metadata["unavailable"] = price.unavailable
+        if price.refusal is not None:
+            metadata["unavailable"] = price.refusal.reason
         return Quote(
             provider=provider.name,
             kind=provider.kind,
@@ -86,6 +86,7 @@ class QuoteEngine:
             price_atomic=price.atomic,
             network=self._network,
             valid_until=iso(self._clock() + self._valid_s),
-            executable=price.unavailable is None,
+            executable=price.refusal is None,
+            refusal=price.refusal,
             metadata=metadata,
         )

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request
 
 from quote.asks import StoreAsk, parse_ask
+from quote.capabilities import Needs
 from quote.fanout import QuoteEngine
 from shared import __version__
 from shared.errors import BadRequest
-from shared.quotes import QuoteList
+from shared.quotes import ProviderList, ProviderRow, QuoteList
 
 router = APIRouter(tags=["quotes"])
 JsonBody = Annotated[dict[str, Any], Body(default_factory=dict)]
@@ -52,18 +53,29 @@ async def card(request: Request) -> dict[str, Any]:
 @router.get("/quote")
 async def quote_get(
     request: Request,
+    *,
     operation: Annotated[str, Query(description="execute, run, compute, store, storage or cache")],
-    size: Annotated[int | None, Query(ge=0, description="bytes of code or file")] = None,
+    size: Annotated[str | None, Query(description="small, medium or large; or bytes of code or file")] = None,
+    code_size: Annotated[str | None, Query(alias="codeSize", description="bytes of code")] = None,
     language: str | None = None,
+    timeout_s: Annotated[str | None, Query(alias="timeout", description="seconds a run may take")] = None,
+    dependencies: Annotated[str | None, Query(description="how many packages a run wants")] = None,
 ) -> Comparison | StoreComparison:
-    """Prices by query string: `GET /quote?operation=execute&size=1024`."""
-    fields = {"size": size, "language": language}
+    """Prices by query string: `?operation=execute&size=1024` or `?operation=run&size=large&timeout=10`."""
+    fields = {
+        "size": size,
+        "codeSize": code_size,
+        "language": language,
+        "timeout": timeout_s,
+        "dependencies": dependencies,
+    }
     return await _compare(request, operation, {k: v for k, v in fields.items() if v is not None})
 
 
 @router.post("/quote/run")
+@router.post("/quote/compute")
 async def quote_run(request: Request, body: JsonBody) -> Comparison:
-    """Prices of a run: `{codeSize, language, timeout, provider}`."""
+    """Prices of a run: `{codeSize, language, size, timeout, dependencies, provider}`."""
     return await _compare(request, "run", body)
 
 
@@ -98,18 +110,20 @@ async def quote_best(request: Request, body: JsonBody) -> dict[str, Any]:
 
 
 @router.get("/providers")
-async def providers(request: Request) -> dict[str, Any]:
+async def providers(request: Request) -> ProviderList:
     """The providers asked here, and whether the executor can do their work now."""
     engine: QuoteEngine = request.app.state.engine
     rows = []
     for provider in engine.providers:
         capability = await request.app.state.capabilities.of(provider.kind, provider.name)
+        refusal = capability.refusal(Needs())
         rows.append(
-            {
-                "name": provider.name,
-                "kind": provider.kind,
-                "status": "available" if capability.reason is None else "unavailable",
-                "reason": capability.reason,
-            }
+            ProviderRow(
+                name=provider.name,
+                kind=provider.kind,
+                status="available" if capability.broken is None else "unavailable",
+                reason=refusal.reason if refusal else None,
+                refusal=refusal,
+            )
         )
-    return {"providers": rows, "count": len(rows)}
+    return ProviderList(providers=rows, count=len(rows))

@@ -24,6 +24,7 @@ class QuoteSettings(CommonSettings):
 
     run_base_atomic: int = _price(200, "PRICE_RUN_BASE_ATOMIC")
     run_gb_second_atomic: int = _price(20, "PRICE_RUN_GB_SECOND_ATOMIC")
+    run_dependencies_atomic: int = _price(1_000, "PRICE_RUN_DEPENDENCIES_ATOMIC")
     store_base_atomic: int = _price(100, "PRICE_STORE_BASE_ATOMIC")
     store_gb_day_atomic: int = _price(1_000, "PRICE_STORE_GB_DAY_ATOMIC")
     store_gb_permanent_atomic: int = _price(2_000_000, "PRICE_STORE_GB_PERMANENT_ATOMIC")

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -49,8 +50,14 @@ DEFAULT_TIMEOUT_S = 60.0
 MAX_ARGS = 64
 MAX_FILES = 64
 MAX_ENV = 64
+MAX_DEPENDENCIES = 16
 MAX_ARGUMENT_BYTES = 96 * 1024
 """`args` and `env` together: Linux takes 128 KiB in one string."""
+_CODE_WORDS: dict[tuple[int | str, ...], str] = {
+    ("language",): "unknown_language",
+    ("size",): "unknown_size",
+}
+"""What an error is called when it is about the named field."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-][A-Za-z0-9._ -]{0,127}")
 
@@ -71,6 +78,17 @@ class Wire(BaseModel):
     """camelCase outside, snake_case inside; both are read."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+
+def _known_size(value: Any) -> Any:
+    name = str(value).strip().lower()
+    if name not in MEMORY_MB:
+        raise ValueError(f"unknown size; known are {', '.join(MEMORY_MB)}")
+    return name
+
+
+RunSize = Annotated[Size, BeforeValidator(_known_size)]
+"""A size as it is read from a request."""
 
 
 class InputFile(Wire):
@@ -107,11 +125,19 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def _memory_by_size() -> str:
+    return "Memory of the run: " + ", ".join(f"{name} {memory} MB" for name, memory in MEMORY_MB.items())
+
+
 class RunRequest(Wire):
-    """A snippet to run. `timeout` is seconds of wall clock, `max_cost_usd` a limit on the price."""
+    """A snippet to run. `timeout` is seconds of wall clock, `max_cost_usd` a limit on the price.
+
+    `size` is the memory it may use (`MEMORY_MB`); size and time limit make the price.
+    """
 
     code: str = Field(min_length=1)
     language: Language = "python"
+    size: RunSize = Field(DEFAULT_SIZE, description=_memory_by_size())
     stdin: str = ""
     args: list[str] = Field(default_factory=list, max_length=MAX_ARGS)
     files: list[InputFile] = Field(default_factory=list, max_length=MAX_FILES)
@@ -122,6 +148,7 @@ class RunRequest(Wire):
         serialization_alias="timeout",
     )
     encoding: Literal["utf-8", "base64"] = "utf-8"
+    dependencies: list[str] = Field(default_factory=list, max_length=MAX_DEPENDENCIES)
     provider: str | None = Field(None, max_length=64)
     max_cost_usd: Decimal | None = Field(None, gt=0, allow_inf_nan=False, max_digits=18)
 
@@ -227,8 +254,7 @@ def parse_run_request(body: Any) -> RunRequest:
     try:
         request = RunRequest.model_validate(fields)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        code_word = "unknown_language" if first["loc"] == ("language",) else "invalid_request"
+        code_word = _CODE_WORDS.get(exc.errors()[0]["loc"][:1], "invalid_request")
         raise BadRequest(describe_validation(exc.errors()), code=code_word) from None
     _check_it_can_be_started(request)
     return request

@@ -17,12 +17,31 @@ OPERATIONS: dict[str, Kind] = {
 }
 
 
+EXECUTOR_BUSY = "executor_busy"
+"""The code of a refusal that ends by itself, as soon as a slot or a place in the queue is free."""
+MAX_RETRY_S = 3600
+
+
+class Refusal(BaseModel):
+    """Why something that is shown cannot be bought now.
+
+    `code` is stable and machine-readable, `reason` is for people. `retry_after_s` is null where waiting
+    does not help: this host does not do that work for anybody.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    reason: str
+    retry_after_s: int | None = Field(None, ge=1, le=MAX_RETRY_S)
+
+
 class Quote(BaseModel):
     """One provider's price. `price_usd` is `price_atomic` (10^-6 USD) written as a decimal string.
 
     `recipient` is null when the host itself sells the work: the broker's wallet is paid.
-    `executable` is false for a price that is shown for comparison but cannot be bought here; `settle` is
-    `before` for work that makes the executor pay somebody else.
+    `executable` is false for a price that is shown for comparison but cannot be bought here, and `refusal`
+    says why; `settle` is `before` for work that makes the executor pay somebody else.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -37,6 +56,7 @@ class Quote(BaseModel):
     x402_instructions: dict[str, Any] | None = None
     valid_until: str
     executable: bool = True
+    refusal: Refusal | None = None
     settle: Literal["after", "before"] = "after"
     metadata: dict[str, Any] = Field(default_factory=dict)
 
@@ -56,3 +76,20 @@ class QuoteList(BaseModel):
     best: Quote | None = None
     count: int
     declined: list[Declined] = Field(default_factory=list)
+
+
+class ProviderRow(BaseModel):
+    """A provider that is asked for prices: whether it works, and why it takes no work now (null: it does)."""
+
+    name: str
+    kind: Kind
+    status: Literal["available", "unavailable"]
+    reason: str | None = None
+    refusal: Refusal | None = None
+
+
+class ProviderList(BaseModel):
+    """`GET /providers` of the quote service."""
+
+    providers: list[ProviderRow]
+    count: int

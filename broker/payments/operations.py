@@ -9,7 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from shared.errors import BadRequest, Unavailable
-from shared.jobs import LANGUAGES, RunRequest, RunResult, parse_run_request
+from shared.jobs import (
+    DEFAULT_TIMEOUT_S,
+    LANGUAGES,
+    MEMORY_MB,
+    RunRequest,
+    RunResult,
+    parse_run_request,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that is sold. `starting_ask` and `example` answer a crawler that sends an empty body."""
+    """One thing that is sold. `starting_ask` and `example` answer a crawler that sends an empty body.
+
+    `priced_by` names the optional fields that change the price; `menu` are asks whose prices are shown.
+    """
 
     name: str
     quote_path: str
@@ -40,12 +50,18 @@ class Operation:
     example: dict[str, Any]
     input_schema: dict[str, Any]
     read_result: Callable[[Any], dict[str, object]]
+    priced_by: tuple[str, ...] = ()
+    menu: tuple[dict[str, Any], ...] = ()
 
     @property
     def discovery_schema(self) -> dict[str, Any]:
-        """The input schema cut to its required fields: it travels in a header, which must stay small."""
+        """The input schema cut to what is required or sets the price: it travels in a header."""
         required = self.input_schema.get("required", [])
-        properties = {name: {"type": self.input_schema["properties"][name]["type"]} for name in required}
+        known = self.input_schema["properties"]
+        properties = {
+            name: {word: known[name][word] for word in ("type", "enum") if word in known[name]}
+            for name in (*required, *self.priced_by)
+        }
         return {"properties": properties, "required": required}
 
 
@@ -69,7 +85,9 @@ def _run_work(body: bytes) -> Work:
         ask={
             "codeSize": len(request.code.encode()),
             "language": request.language,
+            "size": request.size,
             "timeout": request.timeout_s,
+            "dependencies": len(request.dependencies),
             "provider": request.provider,
         },
         task=task,
@@ -95,10 +113,16 @@ RUN = Operation(
     quote_path="/quote/run",
     description=f"Run a snippet ({', '.join(LANGUAGES)}) in a sandbox without network",
     parse=_run_work,
-    starting_ask={"codeSize": 1, "timeout": 1},
+    starting_ask={"codeSize": 1, "timeout": 1, "size": "small"},
     example={"code": "print('Hello')", "language": "python"},
     input_schema=RunRequest.model_json_schema(),
     read_result=_run_result,
+    priced_by=("size", "timeout"),
+    menu=tuple(
+        {"size": size, "memoryMb": memory_mb, "timeout": timeout_s}
+        for size, memory_mb in MEMORY_MB.items()
+        for timeout_s in (1, int(DEFAULT_TIMEOUT_S))
+    ),
 )
 
 OPERATIONS = {operation.name: operation for operation in (RUN,)}

@@ -1,45 +1,55 @@
 """Price = provider price + broker fee, named once per request and kept (payments.md §2)."""
 
 import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from broker.clients import QuoteClient
+from broker.payments.admission import Admission, nobody_sells
 from broker.payments.checks import SETTLE_MARGIN_S
 from broker.payments.offers import Offer, OfferBook, request_hash
 from broker.payments.operations import Operation, Work
 from shared.errors import BadRequest, Unavailable
+from shared.fresh import Fresh
 from shared.money import MAX_ATOMIC, atomic_to_usd, usd_to_atomic
-from shared.quotes import Quote, QuoteList
+from shared.quotes import EXECUTOR_BUSY, Quote, QuoteList, Refusal
 
 QUEUE_S = 30
 """How long a run may wait for a slot before it is refused."""
 THINK_S = 150
 """How long a client may look at the price before it signs, and still have a long enough window."""
+MENU_FRESH_S = 60.0
 
 
 class Pricing:
-    """Names the price of a request, the same one until the offer expires."""
+    """Names the price of a request, the same one until the offer expires. `clock` is in seconds."""
 
-    def __init__(self, quotes: QuoteClient, offers: OfferBook, fee_atomic: int) -> None:
+    def __init__(
+        self,
+        quotes: QuoteClient,
+        offers: OfferBook,
+        fee_atomic: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._quotes = quotes
         self._offers = offers
         self._fee_atomic = fee_atomic
+        self._clock = clock
+        self._admission = Admission(quotes, clock)
+        self._menus: dict[str, Fresh[list[dict[str, Any]]]] = {}
 
     async def offer(self, operation: Operation, work: Work, hash_: str) -> Offer:
         """The current offer for this request, or a new one.
 
         Raises `Unavailable` when no provider can do the work now (or quote does not answer) and
-        `BadRequest` when the price is over the client's own `maxCostUsd`.
+        `BadRequest` when none ever will, or the price is over the client's own `maxCostUsd`.
         """
         offer = await self._offers.current(hash_)
-        if offer is None:
-            quote = self._best(await self._quotes.compare(operation.quote_path, work.ask))
-            offer = await self._offers.make(
-                hash_,
-                self.with_fee(quote.price_atomic),
-                quote.provider,
-                quote.model_dump(mode="json", exclude_none=True),
-                math.ceil(work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
-            )
+        if offer is None or await self._refusal(offer) is not None:
+            offer = await self._make(operation, work, hash_)
         if work.max_cost_usd is not None and offer.price_atomic > usd_to_atomic(work.max_cost_usd):
             raise BadRequest(
                 f"the price is ${atomic_to_usd(offer.price_atomic)}, over maxCostUsd",
@@ -48,9 +58,28 @@ class Pricing:
         return offer
 
     async def starting_offer(self, operation: Operation, method: str, route: str) -> Offer:
-        """The least this operation can cost, for crawlers; it can be shown but never paid."""
+        """The least this operation can cost, for crawlers; it can be shown but never paid.
+
+        A full executor does not take it away. Raises `Unavailable` when nobody does this work.
+        """
+        hash_ = request_hash(method, route, None)
+        offer = await self._offers.current(hash_)
+        if offer is not None:
+            refusal = await self._refusal(offer)
+            if refusal is None or refusal.code == EXECUTOR_BUSY:
+                return offer
         work = Work(meaning={}, ask=operation.starting_ask, task={}, time_limit_s=1)
-        return await self.offer(operation, work, request_hash(method, route, None))
+        return await self._make(operation, work, hash_, busy_too=True)
+
+    async def menu(self, operation: Operation) -> list[dict[str, Any]]:
+        """What the operation's usual forms cost, the fee included, as of the last minute.
+
+        A form that is never sold here is left out. Raises `Unavailable` when nobody can name prices now.
+        """
+        if operation.name not in self._menus:
+            ask = partial(self._ask_menu, operation)
+            self._menus[operation.name] = Fresh(ask, self._clock, MENU_FRESH_S)
+        return await self._menus[operation.name].get()
 
     def with_fee(self, provider_atomic: int) -> int:
         total = provider_atomic + self._fee_atomic
@@ -58,12 +87,35 @@ class Pricing:
             raise Unavailable("No providers available", code="no_providers")
         return total
 
-    @staticmethod
-    def _best(found: QuoteList) -> Quote:
-        if found.best is not None and found.best.executable:
-            return found.best
-        reasons = {row.provider: row.reason for row in found.declined}
-        reasons |= {quote.provider: str(quote.metadata.get("unavailable", "")) for quote in found.quotes}
-        raise Unavailable(
-            "No providers available", code="no_providers", retry_after_s=10, extra={"providers": reasons}
+    async def _refusal(self, offer: Offer) -> Refusal | None:
+        return await self._admission.refusal(offer.quote.get("kind"), offer.provider)
+
+    async def _make(self, operation: Operation, work: Work, hash_: str, *, busy_too: bool = False) -> Offer:
+        quote = _best(await self._quotes.compare(operation.quote_path, work.ask), busy_too=busy_too)
+        return await self._offers.make(
+            hash_,
+            self.with_fee(quote.price_atomic),
+            quote.provider,
+            quote.model_dump(mode="json", exclude_none=True),
+            math.ceil(work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
         )
+
+    async def _ask_menu(self, operation: Operation) -> list[dict[str, Any]]:
+        menu = []
+        for form in operation.menu:
+            found = await self._quotes.compare(operation.quote_path, form)
+            with suppress(BadRequest):  # this form is never sold here
+                price_atomic = self.with_fee(_best(found, busy_too=True).price_atomic)
+                price = {"priceAtomic": str(price_atomic), "priceUsd": atomic_to_usd(price_atomic)}
+                menu.append({**form, **price})
+        return menu
+
+
+def _best(found: QuoteList, *, busy_too: bool) -> Quote:
+    """The quote to buy. With `busy_too`, a price that only waits for a place in the queue counts as well."""
+    if found.best is not None and found.best.executable:
+        return found.best
+    for quote in found.quotes if busy_too else ():
+        if quote.refusal is not None and quote.refusal.code == EXECUTOR_BUSY:
+            return quote
+    raise nobody_sells(found)

@@ -8,11 +8,12 @@ from fastapi.responses import Response
 from broker.accounts.accounts import Accounts
 from broker.clients import QuoteClient
 from broker.payments.operations import RUN
+from broker.storefront.storefront import Storefront
 from shared import __version__
 from shared.money import atomic_to_usd
 
 router = APIRouter()
-QUOTE_PATHS = ("run", "store", "cache", "best")
+QUOTE_PATHS = ("run", "compute", "store", "cache", "best")
 
 
 @router.get("/", tags=["service"])
@@ -20,10 +21,18 @@ async def card(request: Request) -> dict[str, Any]:
     """What is sold here, how it is paid, and where to read on."""
     settings = request.app.state.settings
     accounts: Accounts = request.app.state.accounts
+    storefront: Storefront = request.app.state.storefront
     return {
         "service": "galaksio-broker",
         "version": __version__,
-        "sells": [{"operation": RUN.name, "routes": ["POST /run", "POST /execute"], "what": RUN.description}],
+        "sells": [
+            {
+                "operation": RUN.name,
+                "routes": ["POST /run", "POST /execute"],
+                "what": RUN.description,
+                "prices": await storefront.prices(RUN),
+            }
+        ],
         "payment": {
             "enabled": settings.x402_enabled,
             "protocol": "x402 (v1 and v2)",
@@ -46,7 +55,7 @@ async def card(request: Request) -> dict[str, Any]:
 
 @router.get("/quote", tags=["quotes"])
 async def quote_get(request: Request) -> Response:
-    """Prices by query string, from the quote service: `?operation=execute&size=1024`."""
+    """Prices by query string, from the quote service: `?operation=run&size=large&timeout=10`."""
     quotes: QuoteClient = request.app.state.quotes
     answer = await quotes.forward("GET", "/quote", params=dict(request.query_params))
     return Response(answer.content, answer.status_code, media_type="application/json")
@@ -56,7 +65,7 @@ async def quote_get(request: Request) -> Response:
 async def quote_post(
     operation: str, request: Request, body: Annotated[dict[str, Any], Body(default_factory=dict)]
 ) -> Response:
-    """Prices of `run`, `store` or `cache`, or the `best` one, from the quote service."""
+    """Prices of `run` (= `compute`), `store` or `cache`, or the `best` one, from the quote service."""
     quotes: QuoteClient = request.app.state.quotes
     if operation not in QUOTE_PATHS:
         return Response(status_code=404)

@@ -75,13 +75,17 @@ class JobView(BaseModel):
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     202: {"model": Pending, "description": "The outcome of the payment is not known yet"},
-    400: {"model": ErrorBody, "description": "Malformed request or payment header"},
+    400: {"model": ErrorBody, "description": "Malformed request or payment header, or never done here"},
     402: {"model": PaymentRequiredBody, "description": "Pay this, then send the same request again"},
     409: {"model": ErrorBody, "description": "The authorization was used for another request"},
     413: {"model": ErrorBody, "description": "Body over 10 MB"},
     422: {"model": ErrorBody, "description": "The code cannot be run (it contains a NUL byte)"},
     431: {"model": ErrorBody, "description": "Payment header over 16 KB"},
-    503: {"model": ErrorBody, "description": "Facilitator, quote or executor down; nothing was charged"},
+    503: {
+        "model": ErrorBody,
+        "description": "Facilitator, quote or executor down, or the executor full; nothing was charged",
+        "headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"}},
+    },
 }
 
 PAYMENT_HEADERS: list[dict[str, Any]] = [

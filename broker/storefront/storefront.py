@@ -64,6 +64,17 @@ class Storefront:
             html=True,
         )
 
+    async def prices(self, operation: Operation) -> list[dict[str, Any]]:
+        """What the usual forms of `operation` cost now; none where nothing is charged or quote is silent."""
+        if self._terms is None:
+            return []
+        try:
+            async with asyncio.timeout(PRICE_WAIT_S):
+                return await self._pricing.menu(operation)
+        except (GalaksioError, TimeoutError) as exc:
+            log.warning("menu_without_prices", operation=operation.name, error=type(exc).__name__)
+            return []
+
     async def document(self, scope: Scope) -> dict[str, Any]:
         """All that is sold here; without prices when quote does not answer in time."""
         base = public_address(scope, self._public_base_url)
@@ -88,7 +99,9 @@ class Storefront:
         }
 
     async def _item(self, base: str, operation: Operation, method: str, route: str) -> dict[str, Any]:
-        offer = await self._starting_offer(operation, method, route)
+        offer, prices = await asyncio.gather(
+            self._starting_offer(operation, method, route), self.prices(operation)
+        )
         resource = base + route
         return {
             "resource": resource,
@@ -98,6 +111,7 @@ class Storefront:
             "description": operation.description,
             "priceFromAtomic": None if offer is None else str(offer.price_atomic),
             "priceFromUsd": None if offer is None else atomic_to_usd(offer.price_atomic),
+            "prices": prices,
             "inputSchema": operation.input_schema,
             "example": operation.example,
             **self._accepts(offer, resource, operation),

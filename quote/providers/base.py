@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from quote.asks import Ask
-from quote.capabilities import Capabilities
+from quote.capabilities import Capabilities, Needs
 from quote.settings import QuoteSettings
-from shared.quotes import Kind
+from shared.quotes import Kind, Refusal
 
 
 class Decline(Exception):
@@ -20,11 +20,11 @@ class Decline(Exception):
 class Price:
     """A provider's price in atomic units (10^-6 USD), and whether the executor can do the work now.
 
-    `unavailable` is the reason when it cannot: such a price is shown but never sold.
+    With a `refusal` the price is shown but never sold.
     """
 
     atomic: int
-    unavailable: str | None = None
+    refusal: Refusal | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -61,8 +61,11 @@ class EmbeddedProvider(ABC, Generic[AskT]):
 
     async def price(self, ask: AskT) -> Price:
         capability = await self.capabilities.of(self.kind, self.name)
-        refusal = capability.refusal(getattr(ask, "language", None))
-        return Price(self.atomic(ask), refusal, self.metadata(ask))
+        return Price(self.atomic(ask), capability.refusal(self.needs(ask)), self.metadata(ask))
+
+    def needs(self, ask: AskT) -> Needs:
+        """What `ask` wants of the executor."""
+        return Needs()
 
     @abstractmethod
     def atomic(self, ask: AskT) -> int:

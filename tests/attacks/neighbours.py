@@ -15,26 +15,30 @@ FEE_ATOMIC = 5_000
 
 @dataclass
 class QuoteService(StandIn):
-    """One provider, at `price_atomic`. `on_quote` replaces the answer."""
+    """One provider, at `price_atomic`; with a `refusal` it takes no work. `on_quote` replaces the answer."""
 
     price_atomic: int = PRICE_ATOMIC
     on_quote: Script | None = None
+    refusal: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def be_honest(self) -> None:
-        self.price_atomic, self.on_quote = PRICE_ATOMIC, None
+        self.price_atomic, self.on_quote, self.refusal = PRICE_ATOMIC, None, None
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
         if method == "POST" and path.startswith("/quote/"):
             scripted = self.on_quote(json.loads(body)) if self.on_quote else None
-            return scripted or Answer.of(quote_list(self.price_atomic))
+            return scripted or Answer.of(quote_list(self.price_atomic, self.refusal))
+        if path == "/providers":
+            row = {"name": "local", "kind": "compute", "status": "available", "refusal": self.refusal}
+            return Answer.of({"providers": [row], "count": 1})
         return Answer.of({"status": "ok"})
 
 
-def quote_list(price_atomic: Any) -> dict[str, Any]:
-    """What quote answers when `local` asks `price_atomic`."""
+def quote_list(price_atomic: Any, refusal: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What quote answers when `local` asks `price_atomic`, and takes the work or not."""
     quote = {
         "provider": "local",
         "kind": "compute",
@@ -42,8 +46,11 @@ def quote_list(price_atomic: Any) -> dict[str, Any]:
         "price_atomic": price_atomic,
         "network": "base-sepolia",
         "valid_until": "2099-01-01T00:00:00.000Z",
+        "executable": refusal is None,
+        "refusal": refusal,
     }
-    return {"quotes": [quote], "best": quote, "count": 1, "declined": []}
+    best = quote if refusal is None else None
+    return {"quotes": [quote], "best": best, "count": 1, "declined": []}
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The price a client was told is the price it pays, until the offer ends."""
 
+import httpx
 import pytest
 
 from broker.payments.offers import OfferBook, request_hash
@@ -18,6 +19,11 @@ class Market:
     def __init__(self, price_atomic: int | None) -> None:
         self.price_atomic = price_atomic
         self.asked = 0
+
+    async def forward(self, method: str, path: str) -> httpx.Response:
+        rows = [{"name": "local", "kind": "compute", "status": "available"}]
+        request = httpx.Request(method, f"http://quote.test{path}")
+        return httpx.Response(200, json={"providers": rows, "count": 1}, request=request)
 
     async def compare(self, path: str, ask: dict[str, object]) -> QuoteList:
         self.asked += 1
@@ -100,7 +106,9 @@ async def test_nobody_selling_is_a_503_and_a_price_over_the_clients_limit_a_400(
         await pricing.offer(RUN, RUN.parse(body(maxCostUsd="0.0057")), "hash")
 
 
-@pytest.mark.parametrize("same", [{}, {"language": "py"}, {"language": "Python"}, {"timeout": 60}])
+@pytest.mark.parametrize(
+    "same", [{}, {"language": "py"}, {"language": "Python"}, {"timeout": 60}, {"size": "Medium"}]
+)
 def test_the_hash_is_of_the_meaning_not_of_the_spelling(same: dict[str, str]) -> None:
     plain = request_hash("POST", "/run", RUN.parse(body()).meaning)
     assert request_hash("POST", "/run", RUN.parse(body(**same)).meaning) == plain
@@ -113,8 +121,10 @@ def test_the_hash_tells_requests_and_routes_apart() -> None:
         request_hash("POST", "/run", RUN.parse(body(stdin="x")).meaning),
         request_hash("POST", "/run", RUN.parse(body(language="bash")).meaning),
         request_hash("POST", "/run", RUN.parse(body(code="print(2)")).meaning),
+        request_hash("POST", "/run", RUN.parse(body(size="small")).meaning),
+        request_hash("POST", "/run", RUN.parse(body(size="large")).meaning),
     }
-    assert len(hashes) == 5
+    assert len(hashes) == 7
 
 
 async def test_a_v2_echo_that_differs_from_the_offer_is_refused(offers: OfferBook, terms: Terms) -> None:

@@ -52,6 +52,20 @@ def test_run_pays_and_passes_output_and_exit_code_on(
     assert before - stack.balance(logged_in.address) == 5800
 
 
+def test_a_large_run_is_paid_by_its_memory_and_an_unknown_size_not_at_all(
+    stack: Stack, logged_in: Wallet, tmp_path: Path, home: Path
+) -> None:
+    before = stack.balance(logged_in.address)
+    (tmp_path / "job.py").write_text("print('sized')")
+    done = galaksio("run", "job.py", "--size", "large", cwd=tmp_path, home=home)
+    assert (done.returncode, done.stdout) == (0, "sized\n"), done.stderr
+    assert before - stack.balance(logged_in.address) == 6400
+    done = galaksio("run", "job.py", "--size", "huge", cwd=tmp_path, home=home)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "small, medium, large" in done.stderr
+    assert before - stack.balance(logged_in.address) == 6400
+
+
 def test_a_price_over_the_cap_is_not_signed(
     stack: Stack, logged_in: Wallet, tmp_path: Path, home: Path
 ) -> None:
@@ -97,6 +111,23 @@ def test_quote_prints_a_comparison_without_a_login(stack: Stack, tmp_path: Path,
         assert done.returncode == 0, done.stderr
         assert "provider" in done.stdout
         assert "local" in done.stdout or "redis" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "price"),
+    [
+        (("run", "job.py", "--size", "small", "--timeout", "10"), "0.00025"),
+        (("run", "--size", "2048"), "0.0008"),
+        (("store", "--size", "1000000000"), "0.000142"),
+    ],
+)
+def test_quote_takes_the_size_of_a_run_by_name_and_bytes_by_number(
+    stack: Stack, tmp_path: Path, home: Path, words: tuple[str, ...], price: str
+) -> None:
+    (tmp_path / "job.py").write_text("print(1)")
+    done = galaksio("quote", *words, "--url", stack.broker, cwd=tmp_path, home=home)
+    assert done.returncode == 0, done.stderr
+    assert f" {price} " in done.stdout
 
 
 @pytest.mark.parametrize(

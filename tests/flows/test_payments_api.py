@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -233,8 +234,26 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
         assert set(v2["extra"]) - set(shown["extra"]) == {"quoteId", "requestHash"}
         assert {**v2, "extra": shown["extra"]} == shown
         assert item["inputSchema"]["required"] == ["code"]
+        assert v2_schema(challenge)["size"] == {"type": "string", "enum": ["small", "medium", "large"]}
         assert httpx.post(item["resource"], json=item["example"], trust_env=False).status_code == 402
     assert http.get("/.well-known/x402.json").json() == document
+
+
+def test_the_prices_shown_for_each_size_are_what_its_402_asks(http: httpx.Client) -> None:
+    shown = http.get("/").json()["sells"][0]["prices"]
+    assert {row["size"] for row in shown} == {"small", "medium", "large"}
+    assert all(item["prices"] == shown for item in http.get("/.well-known/x402").json()["items"])
+    for row in shown:
+        challenge = http.post("/run", json={"code": "1", "size": row["size"], "timeout": row["timeout"]})
+        assert challenge.json()["accepts"][0]["maxAmountRequired"] == row["priceAtomic"]
+
+
+def v2_schema(challenge: httpx.Response) -> dict[str, Any]:
+    """The fields that the v2 challenge of an empty body describes."""
+    required = json.loads(base64.b64decode(challenge.headers["PAYMENT-REQUIRED"]))
+    body = required["extensions"]["bazaar"]["schema"]["properties"]["input"]["properties"]["body"]
+    fields: dict[str, Any] = body["properties"]
+    return fields
 
 
 def test_a_browser_gets_a_page_and_everybody_else_json(http: httpx.Client) -> None:
@@ -298,6 +317,8 @@ def test_quote_being_down_takes_prices_away_and_nothing_else(tmp_path: Path) -> 
         answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=20, trust_env=False)
         assert answer.status_code == 200
         assert len(answer.json()["resources"]) == 2
-        assert all(item["priceFromUsd"] is None and item["accepts"] == [] for item in answer.json()["items"])
+        for item in answer.json()["items"]:
+            assert (item["priceFromUsd"], item["accepts"], item["prices"]) == (None, [], [])
+        assert httpx.get(broken.broker, timeout=20, trust_env=False).json()["sells"][0]["prices"] == []
         refused = httpx.get(f"{broken.broker}/run", headers=BROWSER, timeout=20, trust_env=False)
         assert refused.status_code == 503

@@ -9,7 +9,9 @@ from quote.asks import RunAsk, parse_ask
 from quote.fanout import QuoteEngine
 from quote.providers.base import Decline, Price
 from shared.errors import BadRequest
-from shared.quotes import Kind
+from shared.quotes import Kind, Refusal
+
+CLOSED = Refusal(code="closed", reason="till noon", retry_after_s=60)
 
 
 class Seller:
@@ -41,14 +43,15 @@ def engine(*sellers: Seller, deadline_s: float = 0.2) -> QuoteEngine:
 async def test_the_cheapest_that_can_be_bought_is_best() -> None:
     found = await engine(
         Seller("dear", Price(900)),
-        Seller("cheap but closed", Price(1, unavailable="closed")),
+        Seller("cheap but closed", Price(1, refusal=CLOSED)),
         Seller("good", Price(800)),
     ).compare("compute", RunAsk())
     assert [quote.provider for quote in found.quotes] == ["good", "dear", "cheap but closed"]
     assert found.best is not None
     assert (found.best.provider, found.best.price_usd, found.best.price_atomic) == ("good", "0.0008", 800)
     assert found.best.valid_until == "2027-01-15T08:05:00.000Z"
-    assert found.quotes[2].metadata["unavailable"] == "closed"
+    closed = found.quotes[2]
+    assert (closed.executable, closed.refusal, closed.metadata["unavailable"]) == (False, CLOSED, "till noon")
 
 
 async def test_equal_prices_are_ranked_by_name_so_that_answers_do_not_flicker() -> None:
@@ -98,6 +101,7 @@ async def test_a_named_provider_alone_is_asked_and_an_unknown_one_is_a_400() -> 
     [
         ("execute", {"codeSize": 5, "language": "node"}, "compute"),
         ("run", {"code_size": 5}, "compute"),
+        ("compute", {"size": "Large", "dependencies": 3}, "compute"),
         ("Storage", {"fileSize": 1, "permanent": True}, "storage"),
         ("cache", {"region": "eu-west-1"}, "cache"),
     ],
@@ -117,6 +121,15 @@ def test_operations_have_aliases_and_fields_two_spellings(
         ("run", {"codeSize": "many"}),
         ("run", {"language": "cobol"}),
         ("run", {"timeout": 1e9}),
+        ("run", {"size": "huge"}),
+        ("run", {"size": None}),
+        ("run", {"size": True}),
+        ("run", {"size": -1}),
+        ("run", {"size": ["small"]}),
+        ("run", {"dependencies": -1}),
+        ("run", {"dependencies": 17}),
+        ("run", {"dependencies": ["six"] * 17}),
+        ("run", {"dependencies": "six"}),
         ("store", {"fileSize": 2**60}),
         ("store", {"ttl": 0}),
     ],
@@ -124,3 +137,35 @@ def test_operations_have_aliases_and_fields_two_spellings(
 def test_a_wrong_ask_is_a_400(operation: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
         parse_ask(operation, fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "code_size_bytes"),
+    [
+        ({}, "medium", 1024),
+        ({"size": "small"}, "small", 1024),
+        ({"size": " LARGE "}, "large", 1024),
+        ({"size": 77}, "medium", 77),
+        ({"size": "77"}, "medium", 77),
+        ({"size": 77, "codeSize": 5}, "medium", 5),
+        ({"size": "large", "codeSize": 5}, "large", 5),
+    ],
+)
+def test_the_size_of_a_run_is_a_name_and_a_number_is_bytes_of_code(
+    fields: dict[str, Any], size: str, code_size_bytes: int
+) -> None:
+    _, ask = parse_ask("run", fields)
+    assert isinstance(ask, RunAsk)
+    assert (ask.size, ask.code_size_bytes) == (size, code_size_bytes)
+
+
+def test_an_unknown_size_is_told_the_known_ones() -> None:
+    with pytest.raises(BadRequest, match="small, medium, large"):
+        parse_ask("run", {"size": "xl"})
+
+
+@pytest.mark.parametrize(("given", "count"), [(2, 2), (True, 1), (False, 0), (["six", "attrs"], 2), ([], 0)])
+def test_dependencies_are_a_count_or_the_list_itself(given: Any, count: int) -> None:
+    _, ask = parse_ask("run", {"dependencies": given})
+    assert isinstance(ask, RunAsk)
+    assert ask.dependencies == count

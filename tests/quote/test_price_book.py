@@ -1,25 +1,35 @@
 """The embedded providers' prices, and that nothing is sold which the executor cannot do."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from broker.settings import BrokerSettings
 from quote.asks import CacheAsk, RunAsk, StoreAsk
 from quote.capabilities import Capabilities
 from quote.main import create_app
 from quote.providers.base import Context, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
+from shared.money import usd_to_atomic
 from shared.settings import load_settings
 
 GB = 10**9
+HOSTING = Path(__file__).parents[2] / "docs" / "hosting.md"
 LOCAL = {
     "name": "local",
     "kind": "compute",
     "status": "available",
     "languages": [{"name": "python", "version": "3.13"}],
+    "accepting": True,
+    "retryAfterS": 1,
 }
+OLD = {name: value for name, value in LOCAL.items() if name not in {"accepting", "retryAfterS"}}
+FULL = {**LOCAL, "accepting": False, "retryAfterS": 7}
 
 
 class Executor:
@@ -66,6 +76,27 @@ async def test_a_run_costs_a_base_and_memory_times_time_rounded_up(timeout_s: fl
 @pytest.mark.parametrize(
     ("fields", "atomic"),
     [
+        ({"size": "small"}, 200 + 300),
+        ({"size": "medium"}, 200 + 600),
+        ({"size": "large"}, 200 + 1200),
+        ({"size": "small", "timeout": 0.001}, 200 + 1),
+        ({"size": "large", "timeout": 0.051}, 200 + 2),
+        ({"size": "large", "dependencies": 1}, 200 + 1200 + 1000),
+        ({"size": "large", "dependencies": 16}, 200 + 1200 + 1000),
+        ({"size": "large", "codeSize": 5_000_000}, 200 + 1200),
+    ],
+)
+async def test_a_run_costs_by_its_size_and_a_flat_extra_for_dependencies(
+    fields: dict[str, Any], atomic: int
+) -> None:
+    price = await providers(able())["compute/local"].price(RunAsk.model_validate(fields))
+    assert price.atomic == atomic
+    assert isinstance(price.atomic, int)
+
+
+@pytest.mark.parametrize(
+    ("fields", "atomic"),
+    [
         ({"fileSize": GB, "ttl": 86400}, 100 + 1000),
         ({"fileSize": 1, "ttl": 1}, 100 + 1),
         ({"fileSize": 0, "ttl": 1}, 100),
@@ -78,32 +109,107 @@ async def test_storing_costs_by_size_and_time(fields: dict[str, Any], atomic: in
 
 
 async def test_the_price_book_is_a_setting() -> None:
-    found = providers(able(), PRICE_CACHE_ATOMIC="123", PRICE_RUN_BASE_ATOMIC="1000")
+    found = providers(
+        able(),
+        PRICE_CACHE_ATOMIC="123",
+        PRICE_RUN_BASE_ATOMIC="1000",
+        PRICE_RUN_DEPENDENCIES_ATOMIC="7",
+    )
     assert (await found["cache/redis"].price(CacheAsk())).atomic == 123
-    assert (await found["compute/local"].price(RunAsk.model_validate({"timeout": 1}))).atomic == 1010
+    short = {"timeout": 1, "dependencies": 2}
+    assert (await found["compute/local"].price(RunAsk.model_validate(short))).atomic == 1017
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "code", "reason", "retry_after_s"),
     [
-        ({"providers": []}, "does not do this work"),
-        ({"providers": [{**LOCAL, "status": "unavailable", "reason": "no bwrap"}]}, "no bwrap"),
-        ({"providers": [{**LOCAL, "sellable": False, "reason": "SANDBOX=off"}]}, "SANDBOX=off"),
-        ({"providers": [{**LOCAL, "languages": []}]}, "no python runtime"),
-        (httpx.ConnectError("gone"), "does not answer"),
-        ({"unexpected": 1}, "does not answer"),
-        ([], "does not answer"),
+        ({"providers": []}, "no_providers", "does not do this work", 60),
+        (
+            {"providers": [{**LOCAL, "status": "unavailable", "reason": "no bwrap"}]},
+            "sandbox_unavailable",
+            "no bwrap",
+            60,
+        ),
+        (
+            {"providers": [{**LOCAL, "sellable": False, "reason": "SANDBOX=off"}]},
+            "sandbox_unavailable",
+            "SANDBOX=off",
+            60,
+        ),
+        ({"providers": [FULL]}, "executor_busy", "full", 7),
+        ({"providers": [{**OLD, "accepting": False}]}, "executor_busy", "full", 5),
+        ({"providers": [{**FULL, "retryAfterS": None}]}, "executor_busy", "full", 5),
+        ({"providers": [{**FULL, "retryAfterS": 1.2}]}, "executor_busy", "full", 2),
+        ({"providers": [{**FULL, "retryAfterS": 0}]}, "executor_busy", "full", 1),
+        ({"providers": [{**FULL, "retryAfterS": 10**9}]}, "executor_busy", "full", 3600),
+        ({"providers": [{**LOCAL, "languages": []}]}, "runtime_unavailable", "no python runtime", None),
+        ({"providers": [{**FULL, "languages": []}]}, "runtime_unavailable", "no python runtime", None),
+        ({"providers": [{**LOCAL, "memoryMb": 511}]}, "size_unavailable", "512 MB", None),
+        (httpx.ConnectError("gone"), "executor_unavailable", "does not answer", 5),
+        ({"unexpected": 1}, "executor_unavailable", "does not answer", 5),
+        ({"providers": [{**FULL, "retryAfterS": "soon"}]}, "executor_unavailable", "does not answer", 5),
+        ([], "executor_unavailable", "does not answer", 5),
     ],
 )
-async def test_what_the_executor_cannot_do_is_shown_but_not_sold(answer: Any, reason: str) -> None:
+async def test_what_the_executor_cannot_do_is_shown_but_not_sold(
+    answer: Any, code: str, reason: str, retry_after_s: int | None
+) -> None:
     price = await providers(Executor(answer))["compute/local"].price(RunAsk())
-    assert price.unavailable is not None
-    assert reason in price.unavailable
+    assert price.refusal is not None
+    assert (price.refusal.code, price.refusal.retry_after_s) == (code, retry_after_s)
+    assert reason in price.refusal.reason
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        LOCAL,
+        OLD,
+        {**LOCAL, "memoryMb": 512},
+        {**LOCAL, "memoryMb": None, "retryAfterS": None, "accepting": None, "reason": None},
+    ],
+)
+async def test_an_executor_that_says_nothing_against_it_is_sold(row: dict[str, Any]) -> None:
+    price = await providers(Executor({"providers": [row]}))["compute/local"].price(RunAsk())
+    assert price.refusal is None
+
+
+async def test_dependencies_are_refused_where_the_executor_installs_none() -> None:
+    languages = [{"name": "python", "dependencies": True}, {"name": "bash", "dependencies": False}]
+    local = providers(Executor({"providers": [{**FULL, "languages": languages}]}))["compute/local"]
+
+    async def code(language: str, dependencies: int) -> str | None:
+        ask = RunAsk.model_validate({"language": language, "dependencies": dependencies})
+        refusal = (await local.price(ask)).refusal
+        return refusal and refusal.code
+
+    assert await code("python", 1) == await code("bash", 0) == "executor_busy"
+    assert await code("bash", 1) == "dependencies_unavailable"
+
+
+async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
+    local = providers(Executor({"providers": [{**LOCAL, "memoryMb": 300}]}))["compute/local"]
+    refusals = {
+        size: (await local.price(RunAsk.model_validate({"size": size}))).refusal
+        for size in ("small", "medium", "large")
+    }
+    assert refusals["small"] is None
+    assert refusals["medium"] is not None
+    assert refusals["large"] is not None
+
+
+async def test_a_full_executor_is_sold_again_half_a_second_after_it_took_work() -> None:
+    executor = Executor({"providers": [FULL]})
+    local = providers(executor)["compute/local"]
+    assert (await local.price(RunAsk())).refusal is not None
+    executor.answer = {"providers": [LOCAL]}
+    executor.now += 0.49
+    assert (await local.price(RunAsk())).refusal is not None
+    executor.now += 0.02
+    assert (await local.price(RunAsk())).refusal is None
 
 
 async def test_the_executor_is_asked_once_for_many_and_again_when_the_answer_is_old() -> None:
-    import asyncio
-
     executor = able()
     local = providers(executor)["compute/local"]
     await asyncio.gather(*(local.price(RunAsk()) for _ in range(100)))
@@ -129,6 +235,7 @@ async def test_every_route_answers_with_prices(http: httpx.AsyncClient) -> None:
     answers = {
         "run": await http.post("/quote/run", json={"codeSize": 10, "language": "python"}),
         "store": await http.post("/quote/store", json={"fileSize": 5_000_000, "permanent": False}),
+        "compute": await http.post("/quote/compute", json={"codeSize": 10, "size": "large"}),
         "cache": await http.post("/quote/cache", json={"region": "us-east-1"}),
         "get": await http.get("/quote", params={"operation": "execute", "size": 1024}),
     }
@@ -142,6 +249,36 @@ async def test_every_route_answers_with_prices(http: httpx.AsyncClient) -> None:
         assert quote.keys() >= {"provider", "price_usd", "price_atomic", "currency", "network", "valid_until"}
         assert quote["executable"] is False
     assert answers["store"].json()["file_size_mb"] == 5.0
+    assert answers["compute"].json()["quotes"][0]["metadata"]["memory_mb"] == 1024
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+async def test_every_way_of_asking_names_the_same_price_of_a_size(http: httpx.AsyncClient, size: str) -> None:
+    query = {"operation": "run", "size": size, "codeSize": 10, "timeout": 7, "dependencies": 1}
+    answers = [
+        await http.get("/quote", params=query),
+        await http.post("/quote/run", json={"codeSize": 10, "size": size, "timeout": 7, "dependencies": 1}),
+        await http.post("/quote/compute", json={"size": size, "timeout": 7, "dependencies": ["six"]}),
+    ]
+    prices = {answer.json()["quotes"][0]["price_atomic"] for answer in answers}
+    assert prices == {200 + {"small": 35, "medium": 70, "large": 140}[size] + 1000}
+
+
+async def test_the_worked_examples_of_the_hosting_page_are_what_the_service_asks(
+    http: httpx.AsyncClient,
+) -> None:
+    rows = re.findall(
+        r"^\| (\w+) \| (\d+) MB \| ([\d.]+) s \| (yes|no) \| (\d+) \| \$([\d.]+) \|$",
+        HOSTING.read_text(),
+        re.MULTILINE,
+    )
+    assert {row[0] for row in rows} == {"small", "medium", "large"}
+    fee = usd_to_atomic(BrokerSettings().broker_fee_usd)
+    for size, memory, timeout, dependencies, atomic, usd in rows:
+        ask = {"size": size, "timeout": timeout, "dependencies": dependencies == "yes"}
+        quote = (await http.post("/quote/run", json=ask)).json()["quotes"][0]
+        told = (quote["metadata"]["memory_mb"], quote["price_atomic"], quote["price_atomic"] + fee)
+        assert told == (int(memory), int(atomic), usd_to_atomic(usd)), (size, timeout, dependencies)
 
 
 async def test_best_says_why_nobody_is(http: httpx.AsyncClient) -> None:
@@ -157,6 +294,11 @@ async def test_best_says_why_nobody_is(http: httpx.AsyncClient) -> None:
         ("POST", "/quote/best", {}),
         ("POST", "/quote/best", {"operation": "fly"}),
         ("POST", "/quote/run", {"language": "cobol"}),
+        ("POST", "/quote/run", {"size": "huge"}),
+        ("POST", "/quote/compute", {"size": ""}),
+        ("GET", "/quote?operation=run&size=huge", None),
+        ("GET", "/quote?operation=run&size=-5", None),
+        ("GET", "/quote?operation=store&size=large", None),
         ("POST", "/quote/run", {"provider": "nobody"}),
     ],
 )
@@ -171,3 +313,4 @@ async def test_health_and_providers(http: httpx.AsyncClient) -> None:
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     rows = (await http.get("/providers")).json()["providers"]
     assert {row["status"] for row in rows} == {"unavailable"}
+    assert {row["refusal"]["code"] for row in rows} == {"executor_unavailable"}

@@ -4,9 +4,10 @@ import base64
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from shared.errors import GalaksioError
-from shared.jobs import parse_run_request
+from shared.jobs import RunRequest, parse_run_request
 
 
 def test_the_plain_form_and_its_defaults() -> None:
@@ -38,6 +39,27 @@ def test_languages_have_aliases(alias: str, language: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "size"), [({}, "medium"), ({"size": "small"}, "small"), ({"size": " Large"}, "large")]
+)
+def test_a_run_has_a_size(given: dict[str, Any], size: str) -> None:
+    request = parse_run_request({"code": "x", **given})
+    assert request.size == size
+    assert request.model_dump(mode="json")["size"] == size
+
+
+def test_an_unknown_size_is_told_the_known_ones() -> None:
+    with pytest.raises(GalaksioError, match="small, medium, large"):
+        parse_run_request({"code": "x", "size": "xl"})
+
+
+def test_dependencies_are_bounded() -> None:
+    names = [f"package-{number:02}" for number in range(17)]
+    assert RunRequest(code="x", dependencies=names[:16]).dependencies == names[:16]
+    with pytest.raises(ValidationError):
+        RunRequest(code="x", dependencies=names)
+
+
+@pytest.mark.parametrize(
     ("body", "status", "code"),
     [
         (None, 400, "invalid_body"),
@@ -51,6 +73,10 @@ def test_languages_have_aliases(alias: str, language: str) -> None:
         ({"code": "x", "taskType": "cache"}, 400, "unknown_task_type"),
         ({"code": "x", "taskType": ["run"]}, 400, "unknown_task_type"),
         ({"code": "x", "dependencies": ["numpy"]}, 400, "dependencies_unsupported"),
+        ({"code": "x", "size": "huge"}, 400, "unknown_size"),
+        ({"code": "x", "size": None}, 400, "unknown_size"),
+        ({"code": "x", "size": 512}, 400, "unknown_size"),
+        ({"code": "x", "size": ["small"]}, 400, "unknown_size"),
         ({"code": "x", "timeout": 0}, 400, "invalid_request"),
         ({"code": "x", "timeout": 61}, 400, "invalid_request"),
         ({"code": "x", "timeout": float("nan")}, 400, "invalid_request"),

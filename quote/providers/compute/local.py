@@ -4,11 +4,9 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from quote.asks import RunAsk
+from quote.capabilities import Needs
 from quote.providers.base import Context, EmbeddedProvider
 from shared.money import ceil_div
-
-MEMORY_MB = 512
-"""What every run gets (sandbox.md)."""
 
 
 class LocalCompute(EmbeddedProvider[RunAsk]):
@@ -16,12 +14,23 @@ class LocalCompute(EmbeddedProvider[RunAsk]):
     kind = "compute"
 
     def atomic(self, ask: RunAsk) -> int:
+        """Memory and time are charged as asked for, whatever the run uses; 1 GB is 1024 MB here."""
+        book = self.settings
         limit_ms = int((Decimal(str(ask.timeout_s)) * 1000).to_integral_value(ROUND_CEILING))
-        per_gb_second = self.settings.run_gb_second_atomic
-        return self.settings.run_base_atomic + ceil_div(per_gb_second * MEMORY_MB * limit_ms, 1024 * 1000)
+        work = ceil_div(book.run_gb_second_atomic * ask.memory_mb * limit_ms, 1024 * 1000)
+        return book.run_base_atomic + work + (book.run_dependencies_atomic if ask.dependencies else 0)
+
+    def needs(self, ask: RunAsk) -> Needs:
+        return Needs(ask.language, ask.memory_mb, dependencies=ask.dependencies > 0)
 
     def metadata(self, ask: RunAsk) -> dict[str, Any]:
-        return {"language": ask.language, "timeout_s": ask.timeout_s, "memory_mb": MEMORY_MB}
+        return {
+            "language": ask.language,
+            "timeout_s": ask.timeout_s,
+            "size": ask.size,
+            "memory_mb": ask.memory_mb,
+            "dependencies": ask.dependencies,
+        }
 
 
 def provider(context: Context) -> LocalCompute:
