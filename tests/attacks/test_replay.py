@@ -10,7 +10,8 @@ import pytest
 
 from tests.attacks.standin import Answer, always
 from tests.attacks.world import World, challenge_of, closed, http_request, new_body, opened, running_world
-from tests.support.services import Process, free_port
+from tests.support.ports import free_port
+from tests.support.services import Process
 from tests.support.wallets import Wallet, new_wallet, receipt_of
 
 LATER_S = 900
