@@ -14,6 +14,29 @@ from executor.sandbox.orphans import kill_orphans
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet
 
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("faults", "flows", "attacks", "executor", "devnet", "interop")
+"""Folders by how long their slowest module takes: parallel workers then end at about the same time."""
+MOST_WORKERS = 6
+"""Each worker starts services of its own; more of them wait for each other more than they win."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: a worker for each core, two at least: the tests wait half of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return min(max(2, cores), MOST_WORKERS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def leave_no_sandbox_behind() -> Iterator[None]:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.executor.conftest import REPO, descendants, reap_adopted, until, with_marker
+from tests.executor.conftest import REPO, descendants, groups_of, reap_adopted, until, with_marker
 from tests.support import programs
 from tests.support.ports import free_port
 
@@ -259,7 +259,7 @@ async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_report
     answer = await again.execute("lost", code, args=[marker])
     assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
     assert with_marker(marker) == []
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert groups_of(service.process.pid) == []
 
 
 async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start) -> None:
@@ -272,7 +272,7 @@ async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start
         await asyncio.to_thread(service.process.wait, 15) == 0
         or service.process.returncode == -signal.SIGTERM
     )
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert groups_of(service.process.pid) == []
 
 
 @pytest.fixture
