@@ -1,4 +1,9 @@
-"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres."""
+"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres.
+
+`make test` runs whole modules in several processes at once. Each process has session fixtures of its own;
+what belongs to the machine is shared: take ports from `tests.support.ports`, look for processes and cgroups
+by your pid, and wait for what you expect instead of sleeping for as long as it takes on an idle machine.
+"""
 
 import os
 import shutil
