@@ -121,6 +121,12 @@ def with_marker(marker: str) -> list[int]:
     return found
 
 
+def groups_of(pid: int) -> list[str]:
+    """The cgroups of the executor `pid`; others may come and go while we look."""
+    found = [name for _, folders, _ in os.walk("/sys/fs/cgroup") for name in folders]
+    return [name for name in found if name.startswith(f"galaksio-{pid}-")]
+
+
 def reap_adopted() -> None:
     """Take over the orphans of a killed executor: a sandbox in this process made us their subreaper."""
     with contextlib.suppress(ChildProcessError):

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.executor.conftest import REPO, descendants, reap_adopted, until, with_marker
+from tests.executor.conftest import REPO, descendants, groups_of, reap_adopted, until, with_marker
+from tests.support import programs
+from tests.support.ports import free_port
 
 RANDOM = "import random; print(random.random())"
 
@@ -23,7 +24,7 @@ RANDOM = "import random; print(random.random())"
 class Service:
     """A running executor."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: programs.Program, port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False)
@@ -39,12 +40,6 @@ class Service:
 Start = Callable[..., Any]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start executors with the given environment; the data folder is one."""
@@ -53,8 +48,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async def go(**env: str) -> Service:
         port = free_port()
         with (tmp_path / f"log-{len(started)}").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "executor"],
+            process = programs.start(
+                "executor",
                 cwd=REPO,
                 env={
                     "PATH": os.environ["PATH"],
@@ -62,9 +57,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                     "GALAKSIO_HOME": str(tmp_path / "home"),
                     "EXECUTOR_PORT": str(port),
                     "EXECUTOR_LEASE_S": "2",
+                    "PYTHONUNBUFFERED": "1",
                     **env,
                 },
-                stderr=log,
+                stdout=log,
             )
         service = Service(process, port)
         started.append(service)
@@ -263,7 +259,7 @@ async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_report
     answer = await again.execute("lost", code, args=[marker])
     assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
     assert with_marker(marker) == []
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert groups_of(service.process.pid) == []
 
 
 async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start) -> None:
@@ -276,7 +272,7 @@ async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start
         await asyncio.to_thread(service.process.wait, 15) == 0
         or service.process.returncode == -signal.SIGTERM
     )
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert groups_of(service.process.pid) == []
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import asyncio
 import base64
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ import httpx
 import pytest
 
 from tests.faults.faulty import POINTS
+from tests.support import programs
 from tests.support.services import HOST_WALLET, Process, Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
@@ -45,13 +44,8 @@ def launch_doomed(stack: Stack, point: str) -> Process:
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     with log.open("ab") as output:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.faulty", service, point, str(NTH)],
-            env=environment,
-            cwd=stack.home,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+        popen = programs.start(
+            "tests.faults.faulty", service, point, str(NTH), env=environment, cwd=stack.home, stdout=output
         )
     process = Process(service, f"http://127.0.0.1:{stack.ports[service]}", log, popen)
     stack.processes[service] = process
