@@ -52,15 +52,23 @@ class Descriptors:
 
 
 def bwrap_arguments(
-    fds: Descriptors, runtimes: Iterable[Runtime], env: Mapping[str, str], limits: Limits = LIMITS
+    fds: Descriptors,
+    runtimes: Iterable[Runtime],
+    env: Mapping[str, str],
+    limits: Limits = LIMITS,
+    folders: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
+    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor.
+
+    `folders` maps a path inside to a folder of the host that is bound there, to read only.
+    """
     return [
         *NAMESPACES,
         *CONFINEMENT,
         *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
         *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),
-        *_system(runtimes),
+        *system(runtimes),
+        *(word for inside, path in (folders or {}).items() for word in ("--ro-bind", path, inside)),
         *(word for path, fd in fds.etc.items() for word in _words("--perms", "0444", "--file", fd, path)),
         *_words("--proc", "/proc", "--dev", "/dev"),
         *_words("--perms", "1777", "--size", limits.shm_bytes, "--tmpfs", "/dev/shm"),  # noqa: S108
@@ -82,7 +90,8 @@ def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
     return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
 
 
-def _system(runtimes: Iterable[Runtime]) -> list[str]:
+def system(runtimes: Iterable[Runtime]) -> list[str]:
+    """The programs of the host, to read only, and no more of /etc than they need to start."""
     words = _words("--ro-bind", "/usr", "/usr")
     for link in _ROOT_LINKS:
         if Path(link).is_symlink():
