@@ -87,7 +87,13 @@ class ExecutorClient:
         )
 
     async def providers(self) -> Any:
-        response = await self._client.get("/providers")
+        return await self._get("/providers")
+
+    async def runtimes(self) -> Any:
+        return await self._get("/runtimes")
+
+    async def _get(self, path: str) -> Any:
+        response = await self._client.get(path, headers=_trace())
         response.raise_for_status()
         return response.json()
 

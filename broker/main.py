@@ -25,7 +25,8 @@ from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
-from broker.routes import accounts, compute, discovery, home, jobs
+from broker.routes import accounts, compute, discovery, home, jobs, runtimes
+from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
 from shared.clock import Clock, system_clock
@@ -43,7 +44,7 @@ log = get_logger(__name__)
 SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
-MODULES = (home, discovery, compute, jobs, accounts)
+MODULES = (home, discovery, runtimes, compute, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -75,6 +76,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor_http)
+            state.runtimes = Runtimes(state.executor)
             state.ledger = Ledger(
                 database,
                 network,

@@ -39,6 +39,7 @@ async def card(request: Request) -> dict[str, Any]:
             "health": "/health",
             "quote": "/quote",
             "discovery": "/.well-known/x402",
+            "runtimes": "/runtimes",
             "payments": "/payments",
         },
     }
