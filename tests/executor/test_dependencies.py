@@ -29,7 +29,7 @@ from shared.errors import GalaksioError, StartupError
 from shared.jobs import RunRequest, RunResult
 from shared.settings import load_settings
 from tests.executor.conftest import REPO, descendants, root_only, until
-from tests.executor.index import PackageIndex, sdist, wheel
+from tests.support.index import PackageIndex, sdist, wheel
 
 
 @pytest.fixture
