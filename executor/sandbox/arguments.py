@@ -1,6 +1,6 @@
 """bubblewrap's arguments (sandbox.md, "How"): what the inside of a run looks like."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Descriptors:
 
 def bwrap_arguments(
     fds: Descriptors,
-    runtimes: Iterable[Runtime],
+    runtimes: Sequence[Runtime],
     env: Mapping[str, str],
     limits: Limits = LIMITS,
     folders: Mapping[str, str] | None = None,
@@ -90,7 +90,7 @@ def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
     return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
 
 
-def system(runtimes: Iterable[Runtime]) -> list[str]:
+def system(runtimes: Sequence[Runtime]) -> list[str]:
     """The programs of the host, to read only, and no more of /etc than they need to start."""
     words = _words("--ro-bind", "/usr", "/usr")
     for link in _ROOT_LINKS:
@@ -102,6 +102,8 @@ def system(runtimes: Iterable[Runtime]) -> list[str]:
         words += _words("--ro-bind-try", path, path)
     for prefix in sorted({runtime.prefix for runtime in runtimes if runtime.prefix}):
         words += _words("--ro-bind", prefix, prefix)
+    for program, inside in sorted({(r.program, r.path) for r in runtimes if r.program}):
+        words += _words("--ro-bind", program, inside)
     return words
 
 

@@ -136,7 +136,7 @@ class Sandbox:
         feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding)
         async with self.slots.slot() as number:
             if self.state == "off":
-                words = [runtime.path, *runtime.arguments, runtime.code_name, *request.args]
+                words = [runtime.host_path, *runtime.arguments, runtime.code_name, *request.args]
                 job = Job(words, files, {"PATH": PATH, "LANG": "C.UTF-8", **request.env})
                 finished = await run_bare(self._pool, job, feed)
             else:

@@ -24,6 +24,8 @@ from shared.jobs import CODE_NAMES, Language
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_TIMEOUT_S = 10
+PACKAGED = "/runtimes"
+"""Where sandboxes have the programs that come as packages."""
 
 Source = Literal["machine", "package", "configured"]
 """Where a runtime comes from: found on the machine, out of a Python package, named by a setting."""
@@ -74,7 +76,10 @@ _TOO_BROAD = frozenset({"/", "/usr", "/home", "/root", "/opt", "/var", "/etc", "
 
 @dataclass(frozen=True)
 class Runtime:
-    """A language that works here. `prefix` is bound besides /usr when the program is not under it."""
+    """A language that works here. `prefix` is bound besides /usr when the program is not under it.
+
+    A packaged `program` of the host is bound at `path` instead, which tells nothing of where it was.
+    """
 
     language: Language
     path: str
@@ -82,6 +87,12 @@ class Runtime:
     prefix: str | None = None
     arguments: tuple[str, ...] = field(default=())
     source: Source = "machine"
+    program: str | None = None
+
+    @property
+    def host_path(self) -> str:
+        """Where the program is outside of sandboxes."""
+        return self.program or self.path
 
     @property
     def data_bytes(self) -> int:
@@ -112,8 +123,11 @@ def _find(language: Language, identity: Identity, chosen: Path | None) -> Runtim
             return runtime
     packaged = packaged_program(language, identity)
     runtime = probe(language, str(packaged), identity) if packaged else None
+    if runtime is None:
+        return None
     # The program alone: nothing else of its package is of use to a run.
-    return replace(runtime, source="package", prefix=runtime.path) if runtime else None
+    inside = f"{PACKAGED}/{Path(runtime.path).name}"
+    return replace(runtime, source="package", prefix=None, program=runtime.path, path=inside)
 
 
 def _candidates(language: Language) -> Iterable[str]:

@@ -62,7 +62,7 @@ async def test_a_machine_without_node_runs_javascript_and_typescript_from_the_pa
     sandbox = await opened(Options(slots=1))
     try:
         found = sandbox.runtimes["javascript"]
-        assert (found.source, found.prefix) == ("package", found.path)
+        assert (found.source, found.path, found.prefix) == ("package", "/runtimes/node", None)
         run = runner(sandbox)
         result = await run("console.log(process.argv.slice(2), process.versions.node)", "js", args=["a"])
         assert (result.stdout, result.stderr) == (f"[ 'a' ] {found.version}\n", "")
@@ -72,8 +72,14 @@ async def test_a_machine_without_node_runs_javascript_and_typescript_from_the_pa
             "console.log(require('fs').readdirSync(require('path').dirname(process.execPath)))", "js"
         )
         assert listing.stdout == "[ 'node' ]\n"  # nothing else of the package is there
+        assert (await run("console.log(process.execPath)", "js")).stdout == "/runtimes/node\n"
     finally:
         await sandbox.close()
+    unsandboxed = await opened(Options(slots=1, off=True))
+    try:
+        assert (await runner(unsandboxed)("console.log(1)", "js")).stdout == "1\n"
+    finally:
+        await unsandboxed.close()
 
 
 @pytest.mark.usefixtures("no_package")
