@@ -49,7 +49,7 @@ class Store:
             return
         open_folder(self.root)
         for name in ("layers", "locks", "workshops", "trash"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+            (self.root / name).mkdir(exist_ok=True, mode=0o700)
         # Runs of other uids pass through; only they know a key to ask for.
         for folder in (self.root, self.root / "layers", self.root / "workshops"):
             folder.chmod(0o711)

@@ -16,7 +16,7 @@ SITE, BOOT = "site", "boot"
 # the system's own packages, or an old one of those hides what was asked for.
 SITECUSTOMIZE = f"""\
 import sys
-from importlib.machinery import PathFinder
+from _frozen_importlib_external import PathFinder  # importlib.machinery takes milliseconds to import
 sys.path[:] = [place for place in sys.path if place != "{INSIDE}/{BOOT}"]
 at = next((i for i, place in enumerate(sys.path) if place.endswith(("site-packages", "dist-packages"))), None)
 # What this module hides: the system's own.
