@@ -21,7 +21,7 @@ class ExecutorSettings(CommonSettings):
     sandbox: Literal["on", "off"] = Field("on", validation_alias=names("SANDBOX"))
     accounting: Choice = Field("auto", validation_alias=names("EXECUTOR_ACCOUNTING"))
     bwrap: Path | None = Field(None, validation_alias=names("EXECUTOR_BWRAP"))
-    uid_base: int = Field(UID_BASE, ge=1, le=2**31, validation_alias=names("EXECUTOR_UID_BASE"))
+    uid_base: int = Field(UID_BASE, ge=2, le=2**31, validation_alias=names("EXECUTOR_UID_BASE"))
     slots: int = Field(0, ge=0, le=256, validation_alias=names("EXECUTOR_SLOTS"))
     queue: int = Field(16, ge=0, le=10_000, validation_alias=names("EXECUTOR_QUEUE"))
     max_wait_s: float = Field(10.0, gt=0, le=300, validation_alias=names("EXECUTOR_MAX_WAIT_S"))

@@ -16,8 +16,9 @@ SITE, CACHE = f"{ROOM}/site", f"{ROOM}/cache"
 MEMORY_BYTES = 1024**3
 NICENESS = 10
 
-# Names are looked up and certificates checked as on the host.
-_NETWORK_FILES = (
+# Names are looked up, certificates checked and libraries found as on the host.
+_HOST_FILES = (
+    "/etc/ld.so.cache",
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
@@ -48,7 +49,7 @@ class Build:
 
 def arguments(bench: Bench, build: Build, seccomp_fd: int) -> list[str]:
     """bwrap's options, without the program and the command."""
-    shared = [*_NETWORK_FILES, *([str(build.certificates)] if build.certificates else [])]
+    shared = [*_HOST_FILES, *([str(build.certificates)] if build.certificates else [])]
     told = {
         "PATH": "/usr/bin:/bin",
         "HOME": ROOM,
@@ -62,7 +63,7 @@ def arguments(bench: Bench, build: Build, seccomp_fd: int) -> list[str]:
         *("--die-with-parent", "--cap-drop", "ALL", "--clearenv"),
         *("--uid", "1000", "--gid", "1000", "--hostname", "build", "--chdir", ROOM),
         *("--seccomp", str(seccomp_fd)),
-        *system([bench.python]),
+        *system((bench.python,)),
         *(word for path in shared for word in ("--ro-bind-try", path, path)),
         *("--proc", "/proc", "--dev", "/dev"),
         *("--perms", "1777", "--size", str(64 * 1024**2), "--tmpfs", "/tmp"),  # noqa: S108

@@ -51,24 +51,29 @@ class Descriptors:
     files: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host that a run sees, read-only, at `inside`."""
+
+    host: Path
+    inside: str
+
+
 def bwrap_arguments(
     fds: Descriptors,
     runtimes: Sequence[Runtime],
     env: Mapping[str, str],
     limits: Limits = LIMITS,
-    folders: Mapping[str, str] | None = None,
+    binds: Sequence[Bind] = (),
 ) -> list[str]:
-    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor.
-
-    `folders` maps a path inside to a folder of the host that is bound there, to read only.
-    """
+    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
     return [
         *NAMESPACES,
         *CONFINEMENT,
         *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
         *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),
         *system(runtimes),
-        *(word for inside, path in (folders or {}).items() for word in ("--ro-bind", path, inside)),
+        *(word for bind in binds for word in _words("--ro-bind", bind.host, bind.inside)),
         *(word for path, fd in fds.etc.items() for word in _words("--perms", "0444", "--file", fd, path)),
         *_words("--proc", "/proc", "--dev", "/dev"),
         *_words("--perms", "1777", "--size", limits.shm_bytes, "--tmpfs", "/dev/shm"),  # noqa: S108

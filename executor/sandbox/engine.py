@@ -126,7 +126,7 @@ class Sandbox:
         python = self.runtimes.get("python")
         if self.state != "available" or self._kit is None or python is None:
             return None
-        builder = self._identity(self.slots.count)  # the uid after those of the slots
+        builder = self._identity(-1)  # the uid before those of the runs
         return Bench(self._kit.bwrap, self._kit.seccomp, python, builder, self._identity(0))
 
     async def run(self, request: RunRequest, layer: Layer | None = None) -> RunResult:
@@ -144,7 +144,7 @@ class Sandbox:
                     self._limited(command(runtime, request.args), runtime),
                     files,
                     {**request.env, **layer.environment(request.env)} if layer else request.env,
-                    layer.folders if layer else {},
+                    layer.binds if layer else (),
                 )
                 kit, accountant = self._ready()
                 finished = await run_sandboxed(

@@ -17,11 +17,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from executor.sandbox.accounting import Account, Admitted
-from executor.sandbox.arguments import BOX, ETC, Descriptors, bwrap_arguments
+from executor.sandbox.arguments import BOX, ETC, Bind, Descriptors, bwrap_arguments
 from executor.sandbox.channels import Channels
 from executor.sandbox.errors import SandboxFailed
 from executor.sandbox.launched import Launched
@@ -46,12 +46,12 @@ class Kit:
 
 @dataclass(frozen=True)
 class Job:
-    """What to start. `files` maps a name in /box to its content, `folders` a path inside to one of ours."""
+    """What to start. `files` maps a name in /box to its content."""
 
     command: Sequence[str]
     files: Mapping[str, bytes]
     env: Mapping[str, str]
-    folders: Mapping[str, str] = field(default_factory=dict)
+    binds: Sequence[Bind] = ()
 
 
 def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
@@ -80,7 +80,7 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         etc={path: channels.memory(data) for path, data in ETC.items()},
         files={name: channels.memory(data) for name, data in job.files.items()},
     )
-    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits, job.folders)
+    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits, job.binds)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
     monitor = subprocess.Popen(  # type: ignore[call-overload]

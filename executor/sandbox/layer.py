@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.sandbox.arguments import Bind
+
 INSIDE = "/opt/layer"
 SITE, BOOT = "site", "boot"
 """The packages, and the folder with `SITECUSTOMIZE`, in a layer."""
@@ -16,15 +18,14 @@ SITE, BOOT = "site", "boot"
 # the system's own packages, or an old one of those hides what was asked for.
 SITECUSTOMIZE = f"""\
 import sys
-from _frozen_importlib_external import PathFinder  # importlib.machinery takes milliseconds to import
 sys.path[:] = [place for place in sys.path if place != "{INSIDE}/{BOOT}"]
-at = next((i for i, place in enumerate(sys.path) if place.endswith(("site-packages", "dist-packages"))), None)
-# What this module hides: the system's own.
-hidden = PathFinder.find_spec("sitecustomize", sys.path)
-sys.path.insert(len(sys.path) if at is None else at, "{INSIDE}/{SITE}")
-del at
-if hidden is not None and hidden.loader is not None:
-    hidden.loader.exec_module(sys.modules[__name__])
+# What this module hides is the system's own. If there is none, the ImportError is what Python expects.
+del sys.modules["sitecustomize"]
+try:
+    import sitecustomize
+finally:
+    found = [at for at, place in enumerate(sys.path) if place.endswith(("site-packages", "dist-packages"))]
+    sys.path.insert(found[0] if found else len(sys.path), "{INSIDE}/{SITE}")
 """
 
 
@@ -36,8 +37,8 @@ class Layer:
     resolved: tuple[str, ...]
 
     @property
-    def folders(self) -> dict[str, str]:
-        return {INSIDE: str(self.path)}
+    def binds(self) -> tuple[Bind, ...]:
+        return (Bind(self.path, INSIDE),)
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """What a run's environment gets besides `given`."""
