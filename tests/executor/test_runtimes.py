@@ -2,8 +2,7 @@
 
 import os
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,24 +29,15 @@ needs_package = pytest.mark.skipif(
 
 
 @pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A folder that any uid can pass; pytest's own are closed."""
-    folder = Path(tempfile.mkdtemp(prefix="galaksio-open-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def bare_machine(open_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def bare_machine(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PATH with nothing but Python and bash."""
     for name in ("python3", "bash"):
         program = shutil.which(name, path=runtimes.PATH)
         assert program is not None
-        (open_place / name).symlink_to(program)
-    monkeypatch.setattr(runtimes, "PATH", str(open_place))
-    monkeypatch.setenv("PATH", str(open_place))
-    return open_place
+        (place / name).symlink_to(program)
+    monkeypatch.setattr(runtimes, "PATH", str(place))
+    monkeypatch.setenv("PATH", str(place))
+    return place
 
 
 @pytest.fixture
