@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from executor.once import Once
-from executor.providers.base import ProviderStatus, Registry
+from executor.providers.base import ProviderStatus, Registry, RunsCode, RuntimeInfo
 from executor.tasks import Ask, parse_task
 from shared.errors import GalaksioError
 from shared.logs import get_logger
@@ -35,6 +35,11 @@ class Jobs:
 
     def statuses(self) -> list[ProviderStatus]:
         return [provider.status() for _, provider in sorted(self.registry.providers.items())]
+
+    def runtimes(self) -> list[RuntimeInfo]:
+        """Every language of every provider that runs code, available or not."""
+        providers = (provider for _, provider in sorted(self.registry.providers.items()))
+        return [row for one in providers if isinstance(one, RunsCode) for row in one.runtimes()]
 
     async def _execute(self, ask: Ask) -> str:
         task = ask.task

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse
 
 from executor.jobs import Jobs
-from executor.providers.base import ProviderStatus
+from executor.providers.base import ProviderStatus, RuntimeInfo
 from executor.tasks import job_id_of
 from shared import __version__
 from shared.errors import GalaksioError
@@ -17,6 +17,10 @@ router = APIRouter(tags=["executor"])
 
 class Providers(Wire):
     providers: list[ProviderStatus]
+
+
+class Runtimes(Wire):
+    runtimes: list[RuntimeInfo]
 
 
 def _jobs(request: Request) -> Jobs:
@@ -50,6 +54,12 @@ async def providers(request: Request) -> Providers:
     return Providers(providers=_jobs(request).statuses())
 
 
+@router.get("/runtimes")
+async def runtimes(request: Request) -> Runtimes:
+    """Which languages can be run here, and what the others lack."""
+    return Runtimes(runtimes=_jobs(request).runtimes())
+
+
 @router.get("/")
 async def card(request: Request) -> dict[str, Any]:
     """What this service is."""
@@ -57,5 +67,5 @@ async def card(request: Request) -> dict[str, Any]:
         "service": "galaksio-executor",
         "version": __version__,
         "taskTypes": _jobs(request).registry.task_types(),
-        "links": {"docs": "/docs", "health": "/health", "providers": "/providers"},
+        "links": {"docs": "/docs", "health": "/health", "providers": "/providers", "runtimes": "/runtimes"},
     }

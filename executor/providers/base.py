@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -15,8 +15,24 @@ from shared.jobs import Wire
 
 
 class LanguageInfo(Wire):
+    """A language that works. `dependencies`: whether a run of it may ask for packages."""
+
     name: str
     version: str
+    dependencies: bool = False
+
+
+class RuntimeInfo(Wire):
+    """One row of `GET /runtimes`. `reason` says what to install where it is not available."""
+
+    name: str
+    aliases: list[str]
+    provider: str
+    available: bool
+    version: str | None = None
+    source: Literal["machine", "package", "configured"] | None = None
+    dependencies: bool = False
+    reason: str = ""
 
 
 class ProviderStatus(Wire):
@@ -58,6 +74,13 @@ class Provider(Protocol):
 
     async def execute(self, task: Task) -> BaseModel:
         """The result. Raises `GalaksioError` for a failure of ours."""
+
+
+@runtime_checkable
+class RunsCode(Protocol):
+    """A provider that runs code, in the languages that it names."""
+
+    def runtimes(self) -> list[RuntimeInfo]: ...
 
 
 class Kind(Protocol):

@@ -1,6 +1,6 @@
 """bubblewrap's arguments (sandbox.md, "How"): what the inside of a run looks like."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,20 @@ class Descriptors:
     files: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host that a run sees, read-only, at `inside`."""
+
+    host: Path
+    inside: str
+
+
 def bwrap_arguments(
-    fds: Descriptors, runtimes: Iterable[Runtime], env: Mapping[str, str], limits: Limits = LIMITS
+    fds: Descriptors,
+    runtimes: Sequence[Runtime],
+    env: Mapping[str, str],
+    limits: Limits = LIMITS,
+    binds: Sequence[Bind] = (),
 ) -> list[str]:
     """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
     return [
@@ -60,7 +72,8 @@ def bwrap_arguments(
         *CONFINEMENT,
         *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
         *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),
-        *_system(runtimes),
+        *system(runtimes),
+        *(word for bind in binds for word in _words("--ro-bind", bind.host, bind.inside)),
         *(word for path, fd in fds.etc.items() for word in _words("--perms", "0444", "--file", fd, path)),
         *_words("--proc", "/proc", "--dev", "/dev"),
         *_words("--perms", "1777", "--size", limits.shm_bytes, "--tmpfs", "/dev/shm"),  # noqa: S108
@@ -82,7 +95,8 @@ def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
     return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
 
 
-def _system(runtimes: Iterable[Runtime]) -> list[str]:
+def system(runtimes: Sequence[Runtime]) -> list[str]:
+    """The programs of the host, to read only, and no more of /etc than they need to start."""
     words = _words("--ro-bind", "/usr", "/usr")
     for link in _ROOT_LINKS:
         if Path(link).is_symlink():
@@ -93,6 +107,8 @@ def _system(runtimes: Iterable[Runtime]) -> list[str]:
         words += _words("--ro-bind-try", path, path)
     for prefix in sorted({runtime.prefix for runtime in runtimes if runtime.prefix}):
         words += _words("--ro-bind", prefix, prefix)
+    for program, inside in sorted({(r.program, r.path) for r in runtimes if r.program}):
+        words += _words("--ro-bind", program, inside)
     return words
 
 

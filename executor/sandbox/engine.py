@@ -17,9 +17,11 @@ from executor.sandbox import diagnosis, selftest
 from executor.sandbox.accounting import Accountant, choose_accountant
 from executor.sandbox.accounting.choose import Choice
 from executor.sandbox.arguments import command
+from executor.sandbox.bench import Bench
 from executor.sandbox.errors import RuntimeUnavailable, SandboxFailed, SandboxUnavailable
 from executor.sandbox.filters import load_filter
 from executor.sandbox.launch import Job, Kit
+from executor.sandbox.layer import Layer
 from executor.sandbox.limits import LIMITS
 from executor.sandbox.orphans import kill_orphans
 from executor.sandbox.program import Program, find_bwrap, reachable
@@ -119,18 +121,31 @@ class Sandbox:
             )
         return runtime
 
-    async def run(self, request: RunRequest) -> RunResult:
-        """Run a snippet, alone. Raises what `errors.py` lists."""
+    def bench(self) -> Bench | None:
+        """What packages are built with; None where nothing is sandboxed or there is no Python."""
+        python = self.runtimes.get("python")
+        if self.state != "available" or self._kit is None or python is None:
+            return None
+        builder = self._identity(-1)  # the uid before those of the runs
+        return Bench(self._kit.bwrap, self._kit.seccomp, python, builder, self._identity(0))
+
+    async def run(self, request: RunRequest, layer: Layer | None = None) -> RunResult:
+        """Run a snippet, alone, with the packages of `layer` if given. Raises what `errors.py` lists."""
         runtime = self.check(request.language)
         files = request_files(request, runtime)
         feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding)
         async with self.slots.slot() as number:
             if self.state == "off":
-                words = [runtime.path, *runtime.arguments, runtime.code_name, *request.args]
+                words = [runtime.host_path, *runtime.arguments, runtime.code_name, *request.args]
                 job = Job(words, files, {"PATH": PATH, "LANG": "C.UTF-8", **request.env})
                 finished = await run_bare(self._pool, job, feed)
             else:
-                job = Job(self._limited(command(runtime, request.args), runtime), files, request.env)
+                job = Job(
+                    self._limited(command(runtime, request.args), runtime),
+                    files,
+                    {**request.env, **layer.environment(request.env)} if layer else request.env,
+                    layer.binds if layer else (),
+                )
                 kit, accountant = self._ready()
                 finished = await run_sandboxed(
                     kit, accountant, self._pool, identity=self._identity(number), job=job, feed=feed

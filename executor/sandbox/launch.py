@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from executor.sandbox.accounting import Account, Admitted
-from executor.sandbox.arguments import BOX, ETC, Descriptors, bwrap_arguments
+from executor.sandbox.arguments import BOX, ETC, Bind, Descriptors, bwrap_arguments
 from executor.sandbox.channels import Channels
 from executor.sandbox.errors import SandboxFailed
 from executor.sandbox.launched import Launched
@@ -51,6 +51,7 @@ class Job:
     command: Sequence[str]
     files: Mapping[str, bytes]
     env: Mapping[str, str]
+    binds: Sequence[Bind] = ()
 
 
 def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
@@ -79,7 +80,7 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         etc={path: channels.memory(data) for path, data in ETC.items()},
         files={name: channels.memory(data) for name, data in job.files.items()},
     )
-    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits)
+    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits, job.binds)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
     monitor = subprocess.Popen(  # type: ignore[call-overload]

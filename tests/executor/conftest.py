@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,12 @@ async def until(check: Callable[[], bool], timeout_s: float = 5.0) -> bool:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "home"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that runs of any uid can get to; pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="galaksio-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
