@@ -1,11 +1,12 @@
 """bubblewrap's arguments (sandbox.md, "How"): what the inside of a run looks like."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.sandbox.limits import LIMITS, Limits
 from executor.sandbox.runtimes import Runtime
+from executor.sandbox.sizes import words_of
 
 BOX, OUT = "/box", "/box/out"
 INNER_UID = 1000
@@ -42,19 +43,35 @@ CONFINEMENT = ("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--cle
 
 @dataclass(frozen=True)
 class Descriptors:
-    """The descriptor numbers that bwrap reads: the gate is the seccomp pipe (see `launch.py`)."""
+    """The descriptor numbers that bwrap reads: the gate is the seccomp pipe (see `launch.py`).
+
+    `files` maps a name in /box to a descriptor, `loader` an absolute path.
+    """
 
     status: int
     block: int
     seccomp: int
     etc: Mapping[str, int]
     files: Mapping[str, int]
+    loader: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host that a run sees, read-only, at `inside`."""
+
+    host: Path
+    inside: str
 
 
 def bwrap_arguments(
-    fds: Descriptors, runtimes: Iterable[Runtime], env: Mapping[str, str], limits: Limits = LIMITS
+    fds: Descriptors,
+    runtimes: Iterable[Runtime],
+    env: Mapping[str, str],
+    limits: Limits = LIMITS,
+    binds: Sequence[Bind] = (),
 ) -> list[str]:
-    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
+    """All options, without the program and the command."""
     return [
         *NAMESPACES,
         *CONFINEMENT,
@@ -71,15 +88,17 @@ def bwrap_arguments(
             for name, fd in fds.files.items()
             for word in _words("--perms", "0644", "--file", fd, f"{BOX}/{name}")
         ),
+        *(word for path, fd in fds.loader.items() for word in _words("--perms", "0444", "--file", fd, path)),
+        *(word for bind in binds for word in _words("--ro-bind", bind.host, bind.inside)),
         # After all mounts: bwrap leaves both as writable tmpfs (trap 4).
         *_words("--remount-ro", "/dev", "--remount-ro", "/"),
         *(word for name, value in {**ENVIRONMENT, **env}.items() for word in ("--setenv", name, value)),
     ]
 
 
-def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
+def command(runtime: Runtime, args: Iterable[str], limits: Limits = LIMITS) -> list[str]:
     """What runs inside: the runtime on the code, with the caller's arguments."""
-    return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
+    return [*words_of(runtime, limits), f"{BOX}/{runtime.code_name}", *args]
 
 
 def _system(runtimes: Iterable[Runtime]) -> list[str]:
