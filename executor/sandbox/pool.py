@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from executor.sandbox.errors import SandboxFailed
 from executor.sandbox.started import Started
+from executor.sandbox.timers import Timers
 from shared.jobs import DEFAULT_SIZE, Language, Size
 from shared.logs import get_logger
 
@@ -69,7 +70,7 @@ class Pool:
         self._at_once = at_once
         self._busy = busy
         self._shelves: dict[Kind, Shelf] = {}
-        self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._timers = Timers()
         self._retiring: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -94,8 +95,7 @@ class Pool:
     async def close(self) -> None:
         """End all that wait; no more are started."""
         self._closed = True
-        for timer in self._timers.values():
-            timer.cancel()
+        self._timers.close()
         for shelf in self._shelves.values():
             if shelf.starting:
                 await asyncio.wait(shelf.starting)
@@ -131,7 +131,7 @@ class Pool:
 
     def refill(self) -> None:
         """Replace what was taken, once the answer has gone out."""
-        self._later(REFILL_AFTER_S, self._fill)
+        self._timers.later(REFILL_AFTER_S, self._fill)
 
     def _fill(self) -> None:
         at_once = sum(len(shelf.starting) for shelf in self._shelves.values())
@@ -140,9 +140,9 @@ class Pool:
                 task = asyncio.create_task(self._start(kind, shelf), name=f"pool {kind.language}")
                 shelf.starting.add(task)
                 task.add_done_callback(shelf.starting.discard)
-                task.add_done_callback(lambda _: self._later(0, self._fill))
+                task.add_done_callback(lambda _: self._timers.later(0, self._fill))
                 at_once += 1
-        self._later(WARM_AFTER_S, self._warm)
+        self._timers.later(WARM_AFTER_S, self._warm)
 
     def _missing(self, kind: Kind, shelf: Shelf) -> int:
         """How many to start now. Sizes other than the usual are kept while they are in use."""
@@ -180,7 +180,7 @@ class Pool:
     def _pause(self, shelf: Shelf) -> None:
         shelf.pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * shelf.pause_s))
         shelf.not_before_s = _now() + shelf.pause_s
-        self._later(shelf.pause_s, self._fill)
+        self._timers.later(shelf.pause_s, self._fill)
 
     def _remove(self, shelf: Shelf, started: Started) -> None:
         asyncio.get_running_loop().remove_reader(started.running.monitor_pidfd)
@@ -202,7 +202,7 @@ class Pool:
             if shelf.waiting and _now() > shelf.not_before_s + LONGEST_PAUSE_S:
                 shelf.pause_s = 0.0
         self._fill()
-        self._later(min(LOOK_EVERY_S, self._recycle_s / 4), self._look)
+        self._timers.later(min(LOOK_EVERY_S, self._recycle_s / 4), self._look)
 
     def _warm(self) -> None:
         """Let one interpreter after the other import ahead, while there is nothing else to do."""
@@ -213,20 +213,7 @@ class Pool:
             cold[0].warm = True
             with contextlib.suppress(OSError):  # it died; that is noticed elsewhere
                 os.write(cold[0].running.job, b"p")
-        self._later(WARM_AFTER_S, self._warm)
-
-    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
-        """Call `call` in `delay_s`, once however often this is asked for."""
-        timer = self._timers.pop(call, None)
-        loop = asyncio.get_running_loop()
-        if self._closed:
-            return
-        when = loop.time() + delay_s
-        if timer is not None and not timer.cancelled() and loop.time() < timer.when():
-            when = min(when, timer.when())
-        if timer is not None:
-            timer.cancel()
-        self._timers[call] = loop.call_at(when, call)
+        self._timers.later(WARM_AFTER_S, self._warm)
 
 
 def _now() -> float:
