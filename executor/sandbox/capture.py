@@ -20,13 +20,13 @@ def listener(stream: Stream, on_output: OnOutput | None) -> Callable[[bytes], No
 
 
 class Capture:
-    """Reads a pipe to its end, keeps its start, sets `flooded` when there is too much of it."""
+    """Reads a pipe to its end, keeps its start, calls `flooded` when there is too much of it."""
 
     def __init__(
         self,
         fd: int,
         limits: Limits,
-        flooded: asyncio.Event,
+        flooded: Callable[[], None],
         told: Callable[[bytes], None] | None = None,
     ) -> None:
         self._fd = fd
@@ -69,7 +69,7 @@ class Capture:
         if kept and self._told:
             self._told(kept)
         if self._seen > self._killed_bytes:
-            self._flooded.set()
+            self._flooded()
 
     def _stop(self) -> None:
         if not self._ended.done():
@@ -110,19 +110,3 @@ class Feeder:
                 self._rest = self._rest[:0]
         if not self._rest:
             self.close()
-
-
-async def readable(fd: int) -> None:
-    """Wait until `fd` (a pidfd: until the process has ended) is readable."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(fd, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-
-
-def _settle(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 from executor.sandbox.accounting import Account, Usage
-from executor.sandbox.capture import Capture, Feeder, OnOutput, listener, readable
+from executor.sandbox.capture import Capture, Feeder, OnOutput, listener
 from executor.sandbox.limits import END_TIMEOUT_S, LIMITS, Limits
 
 Killed = Literal["timeout", "memory", "output"]
@@ -102,7 +103,8 @@ async def execute(
     `afterwards` is called in a worker thread when nothing of the run is alive any more.
     """
     loop = asyncio.get_running_loop()
-    flooded = asyncio.Event()
+    ended: asyncio.Future[Killed | None] = loop.create_future()
+    flooded = partial(_settle, ended, "output")
     feeder = Feeder(running.stdin, stdin)
     out = Capture(running.stdout, limits, flooded, listener("stdout", on_output))
     err = Capture(running.stderr, limits, flooded, listener("stderr", on_output))
@@ -127,7 +129,7 @@ async def execute(
 
     killed: Killed | None = None
     try:
-        killed = await _first_end(running, timeout_s, flooded)
+        killed = await _first_end(running, timeout_s, ended)
     finally:
         wall_ms = round((time.monotonic() - running.started_s) * 1000)
         running.kill()
@@ -147,18 +149,23 @@ async def execute(
     return ending, found
 
 
-async def _first_end(running: Running, timeout_s: float, flooded: asyncio.Event) -> Killed | None:
+async def _first_end(
+    running: Running, timeout_s: float, ended: "asyncio.Future[Killed | None]"
+) -> Killed | None:
     """Wait for the command's end (None) or for the reason to kill it."""
-    ended = asyncio.ensure_future(readable(running.monitor_pidfd))
-    flood = asyncio.ensure_future(flooded.wait())
+    loop = asyncio.get_running_loop()
+    clock = loop.call_later(timeout_s, _settle, ended, "timeout")
+    loop.add_reader(running.monitor_pidfd, _settle, ended, None)  # readable: the process has ended
     try:
-        await asyncio.wait({ended, flood}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return None
-        return "output" if flood.done() else "timeout"
+        return await ended
     finally:
-        ended.cancel()
-        flood.cancel()
+        clock.cancel()
+        loop.remove_reader(running.monitor_pidfd)
+
+
+def _settle(ended: "asyncio.Future[Killed | None]", how: Killed | None) -> None:
+    if not ended.done():
+        ended.set_result(how)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
