@@ -1,9 +1,11 @@
-"""The resource limits of a run, set by a program inside the sandbox that then becomes the runtime.
+"""The resource limits of a run.
 
-Inside, because RLIMIT_NPROC set outside the namespace would be shared by all runs of a uid (trap 1),
-and because a root without CAP_SYS_RESOURCE may not set them for another uid from outside.
+They are set on the init of the sandbox while it waits at its gate (`outside`), or, where the kernel does not
+allow that, by a program inside the sandbox that then becomes the runtime (`limited`).
+Never before the namespace is made: RLIMIT_NPROC would be shared by all runs of a uid (trap 1).
 """
 
+import resource
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +26,17 @@ _PYTHON_SCRIPT = (
     " r.setrlimit(n,(v,v))\n"
     "os.execv(sys.argv[1],sys.argv[1:])"
 )
+
+
+def outside(data_bytes: int, limits: Limits) -> dict[int, int]:
+    """The limits by their numbers, for `Job.rlimits`."""
+    return {
+        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_DATA: data_bytes,
+        resource.RLIMIT_NOFILE: limits.descriptors,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
 
 
 def prlimit_program() -> str | None:

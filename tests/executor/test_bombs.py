@@ -110,7 +110,9 @@ async def test_a_classic_fork_bomb_ends_and_the_next_run_works(run_any: Run) -> 
 
 
 async def test_forks_of_one_run_do_not_use_up_those_of_another(run_any: Run) -> None:
-    bomb = "import os, time\nfor _ in range(55):\n if os.fork() == 0: time.sleep(5)\ntime.sleep(5)"
+    bomb = (
+        "import os, time\nfor _ in range(55):\n if os.fork() == 0: time.sleep(5); os._exit(0)\ntime.sleep(5)"
+    )
     attack = asyncio.create_task(run_any(bomb, timeout=1.5))
     await asyncio.sleep(0.5)
     assert (await run_any(bomb.replace("sleep(5)", "sleep(0.1)"))).exit_code == 0

@@ -4,6 +4,7 @@ from typing import cast
 
 from executor.dependencies.layers import Layers
 from executor.providers.base import LanguageInfo, ProviderStatus, RuntimeInfo, Task
+from executor.sandbox.capture import OnOutput
 from executor.sandbox.engine import Sandbox
 from executor.sandbox.runtimes import INSTALL
 from executor.settings import ExecutorSettings
@@ -48,18 +49,26 @@ class Local:
             slots=sandbox.slots.count,
             slots_free=sandbox.slots.free,
             waiting=sandbox.slots.waiting,
+            memory_mb=sandbox.slots.memory_mb,
+            accepting=sandbox.accepting,
+            retry_after_s=sandbox.retry_after_s,
         )
+
+    async def drain(self) -> None:
+        await self._sandbox.drain()
 
     def runtimes(self) -> list[RuntimeInfo]:
         return [self._runtime(language) for language in LANGUAGES]
 
     async def execute(self, task: Task) -> RunResult:
-        request = cast(RunRequest, task.request)
+        return await self._run(cast(RunRequest, task.request))
+
+    async def _run(self, request: RunRequest, on_output: OnOutput | None = None) -> RunResult:
         if not request.dependencies:
-            return await self._sandbox.run(request)
+            return await self._sandbox.run(request, on_output)
         self._sandbox.check(request.language)
         async with self._layers.layer(request.dependencies) as layer:
-            result = await self._sandbox.run(request, layer)
+            result = await self._sandbox.run(request, on_output, layer)
         return result.model_copy(update={"dependencies": list(layer.resolved)})
 
     def _takes_dependencies(self, language: Language) -> bool:
@@ -82,6 +91,9 @@ class Local:
             dependencies=takes,
             reason=(lacks if runtime else INSTALL[language]) if works else sandbox.reason,
         )
+
+    async def execute_streaming(self, task: Task, on_output: OnOutput) -> RunResult:
+        return await self._run(cast(RunRequest, task.request), on_output)
 
 
 def provider(settings: ExecutorSettings) -> Local:
