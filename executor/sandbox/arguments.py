@@ -7,6 +7,7 @@ from pathlib import Path
 from executor.sandbox.limits import LIMITS, Limits
 from executor.sandbox.runtimes import Runtime
 
+ENV_PROGRAM = "/usr/bin/env"
 BOX, OUT = "/box", "/box/out"
 INNER_UID = 1000
 
@@ -51,9 +52,7 @@ class Descriptors:
     files: Mapping[str, int]
 
 
-def bwrap_arguments(
-    fds: Descriptors, runtimes: Iterable[Runtime], env: Mapping[str, str], limits: Limits = LIMITS
-) -> list[str]:
+def bwrap_arguments(fds: Descriptors, runtimes: Iterable[Runtime], limits: Limits = LIMITS) -> list[str]:
     """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
     return [
         *NAMESPACES,
@@ -71,15 +70,21 @@ def bwrap_arguments(
             for name, fd in fds.files.items()
             for word in _words("--perms", "0644", "--file", fd, f"{BOX}/{name}")
         ),
-        # After all mounts: bwrap leaves both as writable tmpfs (trap 4).
-        *_words("--remount-ro", "/dev", "--remount-ro", "/"),
-        *(word for name, value in {**ENVIRONMENT, **env}.items() for word in ("--setenv", name, value)),
+        # After all mounts: bwrap leaves two as writable tmpfs (trap 4). In /proc a run could lower its
+        # oom_score_adj and write into the memory of its init.
+        *_words("--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"),
+        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
     ]
 
 
-def command(runtime: Runtime, args: Iterable[str]) -> list[str]:
-    """What runs inside: the runtime on the code, with the caller's arguments."""
-    return [runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
+def command(runtime: Runtime, args: Iterable[str], env: Mapping[str, str]) -> list[str]:
+    """What runs inside: the runtime on the code, with the caller's arguments and environment.
+
+    The environment is set here, behind the limits: with LD_PRELOAD among it, the program that sets
+    the limits would run the caller's code before there are any.
+    """
+    through_env = [ENV_PROGRAM, *(f"{name}={value}" for name, value in env.items())] if env else []
+    return [*through_env, runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
 
 
 def _system(runtimes: Iterable[Runtime]) -> list[str]:

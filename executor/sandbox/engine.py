@@ -127,10 +127,11 @@ class Sandbox:
         async with self.slots.slot() as number:
             if self.state == "off":
                 words = [runtime.path, *runtime.arguments, runtime.code_name, *request.args]
-                job = Job(words, files, {"PATH": PATH, "LANG": "C.UTF-8", **request.env})
-                finished = await run_bare(self._pool, job, feed)
+                env = {"PATH": PATH, "LANG": "C.UTF-8", **request.env}
+                finished = await run_bare(self._pool, Job(words, files), env, feed)
             else:
-                job = Job(self._limited(command(runtime, request.args), runtime), files, request.env)
+                words = command(runtime, request.args, request.env)
+                job = Job(self._limited(words, runtime), files)
                 kit, accountant = self._ready()
                 finished = await run_sandboxed(
                     kit, accountant, self._pool, identity=self._identity(number), job=job, feed=feed
@@ -165,7 +166,7 @@ class Sandbox:
         kit, accountant = self._ready()
         python = self.runtimes.get("python")
         probe = selftest.probe_command(python.path if python else None)
-        job = Job(self._limited(probe, next(iter(self.runtimes.values()), None)), {}, {})
+        job = Job(self._limited(probe, next(iter(self.runtimes.values()), None)), {})
         feed = Feed(b"", SELFTEST_TIMEOUT_S)
         ending = (
             await run_sandboxed(kit, accountant, self._pool, identity=self._identity(0), job=job, feed=feed)

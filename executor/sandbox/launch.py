@@ -50,7 +50,6 @@ class Job:
 
     command: Sequence[str]
     files: Mapping[str, bytes]
-    env: Mapping[str, str]
 
 
 def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
@@ -79,7 +78,7 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         etc={path: channels.memory(data) for path, data in ETC.items()},
         files={name: channels.memory(data) for name, data in job.files.items()},
     )
-    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits)
+    words = bwrap_arguments(fds, kit.runtimes, kit.limits)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
     monitor = subprocess.Popen(  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
 """One run from start to end: in a sandbox, or bare."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -60,11 +60,9 @@ async def run_sandboxed(
     return finished
 
 
-async def run_bare(pool: Executor, job: Job, feed: Feed) -> Finished:
+async def run_bare(pool: Executor, job: Job, env: Mapping[str, str], feed: Feed) -> Finished:
     """Run `job` without a sandbox (`SANDBOX=off`)."""
-    running, account = await _started(
-        pool, lambda: (launch_bare(job.command, job.files, job.env), NoAccount())
-    )
+    running, account = await _started(pool, lambda: (launch_bare(job.command, job.files, env), NoAccount()))
     return await _drive(running, account, 1.0, pool, feed)
 
 
