@@ -19,13 +19,13 @@ AT_A_TIME = 3
 SLOTS = 2 * AT_A_TIME
 
 
-async def faults_of(attacks: list[Attack]) -> dict[str, object]:
+async def faults_of(attacks: list[Attack], settle_s: float = 5.0) -> dict[str, object]:
     with own_uids(SLOTS) as uid_base, a_world() as world:
         sandbox = Sandbox(Options(slots=SLOTS, queue=64, max_wait_s=60, uid_base=uid_base))
         await sandbox.open()
         if sandbox.state != "available":
             return {"unavailable": sandbox.reason}
-        trial = Trial(sandbox, world, Leftovers(sandbox), alone=False)
+        trial = Trial(sandbox, world, Leftovers(sandbox), alone=False, settle_s=settle_s)
         turn = asyncio.Semaphore(AT_A_TIME)
 
         async def one(attack: Attack) -> tuple[str, list[str] | str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from executor.sandbox.limits import LIMITS
 from shared.errors import GalaksioError
 from shared.jobs import RunResult
 
@@ -12,6 +13,9 @@ Verdict = str | None
 Expect = Callable[[RunResult], Verdict]
 ExpectRefusal = Callable[[GalaksioError], Verdict]
 
+LATEST_END_MS = 3500
+SLACK = 1.35
+"""A watchdog looks every 20 ms: what is written between two looks comes on top of the limit."""
 SERVED = "print('served')"
 
 
@@ -82,14 +86,19 @@ def out_of_memory(result: RunResult) -> Verdict:
         return f"it never began ({tail(result)})"
     if "survived" in result.stdout or not result.oom_killed:
         return f"its memory was not bounded ({tail(result)})"
+    if result.peak_memory_bytes is None or result.peak_memory_bytes > LIMITS.memory_bytes * SLACK:
+        return f"it had {result.peak_memory_bytes} bytes ({tail(result)})"
     return None
 
 
 def timed_out(result: RunResult) -> Verdict:
+    """It was ended by the clock, and soon: all such attacks have a second at most."""
     if "begun" not in result.stdout:
         return f"it never began ({tail(result)})"
     ended = (result.timed_out, result.signal) == (True, "SIGKILL")
-    return None if ended else f"it was not ended by the clock ({tail(result)})"
+    if not ended or result.execution_time > LATEST_END_MS:
+        return f"it was not ended by the clock within {result.execution_time} ms ({tail(result)})"
+    return None
 
 
 def succeeded(result: RunResult) -> Verdict:

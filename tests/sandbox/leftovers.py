@@ -56,13 +56,16 @@ class Leftovers:
 
     def found(self, namespaces: set[str]) -> list[str]:
         """All that is left of runs that lived in `namespaces`; empty when nothing is."""
-        left = [f"process {pid} in {name}" for pid, name in _inhabitants(namespaces)]
+        left = [f"the init {pid} of {name}" for pid, name in _inits(namespaces)]
         for process in self._ours(self._known):
             # A pool keeps sandboxes ready that nothing has run in: those live in other namespaces.
             if not self._pooled or process.state == "Z":
                 left.append(f"process {process.pid} ({process.name}, {process.state}) of uid {process.uid}")
-        if len(self._run_groups()) > self._group_count:
-            left.append(f"{len(self._run_groups())} cgroups instead of {self._group_count}")
+        groups = self._run_groups()
+        left += [f"processes in the cgroup {group}" for group in groups if not _is_empty(group)]
+        # Some more are prepared when a run comes before the last one's group is removed.
+        if len(groups) > 2 * self._group_count:
+            left.append(f"{len(groups)} cgroups instead of {self._group_count}")
         if _descriptors() > self._descriptors:
             left.append(f"{_descriptors()} descriptors of ours instead of {self._descriptors}")
         return left + _files() + self._sysv()
@@ -107,11 +110,13 @@ def _processes() -> Iterator[Process]:
         yield Process(int(folder.name), int(fields[1]), uid, fields[0], head.partition("(")[2])
 
 
-def _inhabitants(namespaces: set[str]) -> list[tuple[int, str]]:
+def _inits(namespaces: set[str]) -> list[tuple[int, str]]:
+    """The living inits of `namespaces`. A namespace ends with its init; its number is then used again."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            name = str((folder / "ns/pid").readlink())
+            started = (folder / "stat").read_text().rpartition(")")[2].split()[19]
+            name = f"{(folder / 'ns/pid').readlink()} {started}"
         except OSError:
             continue
         if name in namespaces:
@@ -122,6 +127,13 @@ def _inhabitants(namespaces: set[str]) -> list[tuple[int, str]]:
 def _own_groups() -> list[Path]:
     """The cgroup folders of this process, in all hierarchies."""
     return list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{os.getpid()}-*"))
+
+
+def _is_empty(group: Path) -> bool:
+    try:
+        return not (group / "cgroup.procs").read_text()
+    except OSError:
+        return True  # removed meanwhile
 
 
 def _descriptors() -> int:

@@ -15,14 +15,14 @@ from tests.sandbox.leftovers import Leftovers
 from tests.sandbox.world import World
 
 NOTE = "!namespace"
-"""The file in which an attack notes the pid namespace it is in, for the search afterwards."""
+"""The file in which an attack notes its pid namespace and when that began, for the search afterwards."""
 NEIGHBOUR_TIMEOUT_S = 20.0
-SETTLE_S = 5.0
 _NOTES = {
     "python": (Path(__file__).parent / "inside" / "attack_kit.py").read_text(),
-    "bash": f"readlink /proc/self/ns/pid > '/box/out/{NOTE}'\n",
+    "bash": f"(readlink /proc/self/ns/pid; cut -d' ' -f22 /proc/1/stat) > '/box/out/{NOTE}'\n",
     "javascript": "const fs = require('fs'); "
-    f"fs.writeFileSync('/box/out/{NOTE}', fs.readlinkSync('/proc/self/ns/pid'));\n",
+    f"fs.writeFileSync('/box/out/{NOTE}', fs.readlinkSync('/proc/self/ns/pid') + ' ' + "
+    "fs.readFileSync('/proc/1/stat', 'utf8').split(' ')[21]);\n",
 }
 
 
@@ -34,6 +34,7 @@ class Trial:
     world: World
     leftovers: Leftovers
     alone: bool = True
+    settle_s: float = 5.0
     namespaces: set[str] = field(default_factory=set)
 
     async def faults(self, attack: Attack) -> list[str]:
@@ -80,12 +81,12 @@ class Trial:
     async def _run(self, body: dict[str, Any]) -> RunResult:
         """A run as it comes over the wire; the note of its namespace is taken out of its files."""
         result = await self.sandbox.run(parse_run_request(body))
-        self.namespaces.update(file.content for file in result.files if file.name == NOTE)
+        self.namespaces.update(" ".join(file.content.split()) for file in result.files if file.name == NOTE)
         return result.model_copy(update={"files": [file for file in result.files if file.name != NOTE]})
 
     async def left(self) -> list[str]:
         """What is left of all attacks so far, once there was time to clean up."""
-        deadline_s = time.monotonic() + SETTLE_S
+        deadline_s = time.monotonic() + self.settle_s
         # A cgroup is removed off the path of a run, a little later.
         while (left := self.leftovers.found(self.namespaces)) and time.monotonic() < deadline_s:
             await asyncio.sleep(0.02)

@@ -82,6 +82,16 @@ class World:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def remove_system_v(key: int) -> None:
+    """What a run without an IPC namespace of its own made under `key`."""
+    if (found := _libc.shmget(key, 0, 0)) >= 0:
+        _libc.shmctl(found, IPC_RMID, None)
+    if (found := _libc.semget(key, 0, 0)) >= 0:
+        _libc.semctl(found, 0, IPC_RMID)
+    if (found := _libc.msgget(key, 0)) >= 0:
+        _libc.msgctl(found, IPC_RMID, None)
+
+
 @contextlib.contextmanager
 def a_world() -> Iterator[World]:
     world = World()

@@ -14,6 +14,15 @@ for _ in range(200):
     count += 1
 else: print(count, "unlimited")
 """
+# Its processes must not count as the neighbour's, which has the same uid where nobody is root.
+FORTY = """
+import os, time
+for _ in range(40):
+    if os.fork() == 0:
+        time.sleep(0.3); os._exit(0)
+for _ in range(40): os.wait()
+print('served')
+"""
 CLASSIC = """
 bomb() { bomb | bomb & }
 bomb
@@ -101,8 +110,9 @@ time.sleep(0.15)
 print('score', open('/proc/self/oom_score_adj').read().strip())
 """
 BUSY = """
+print('begun', flush=True)
 for _ in range(50): spawn(lambda: [0 for _ in iter(int, 1)])
-print('begun', flush=True); time.sleep(9)
+time.sleep(9)
 """
 LONGER = "import time; time.sleep(0.2); print('served')"
 CORE = """
@@ -129,28 +139,28 @@ def answered(result: RunResult) -> Verdict:
 
 
 ATTACKS = [
-    Attack("fork bomb", FORK_BOMB, bounded, warm_up_s=0.1),
-    Attack("classic fork bomb", CLASSIC, classic, "bash", 1.0, warm_up_s=0.3),
+    Attack("fork bomb", FORK_BOMB, bounded, warm_up_s=0.1, neighbour=FORTY),
+    Attack("classic fork bomb", CLASSIC, classic, "bash", 1.5, warm_up_s=0.3),
     Attack("thread bomb", THREADS, bounded),
     Attack("zombies", ZOMBIES, both(says("begun 50 zombies\n"), succeeded)),
     Attack("daemon that outlives the run", DAEMON, says("3\n")),
     Attack("daemon that holds stdout open", HOLDS_STDOUT, says("begun\n"), "bash"),
-    Attack("comet of short-lived processes", COMET, answered, timeout_s=0.5, warm_up_s=0.1),
+    Attack("comet of short-lived processes", COMET, answered, timeout_s=1.0, warm_up_s=0.1),
     Attack(
         "process that replaces itself for ever",
         CHAIN,
         timed_out,
         "bash",
-        0.6,
+        1.0,
         {"args": ["1"]},
         warm_up_s=0.1,
         kit=False,
     ),
-    Attack("busy loop", "print('begun', flush=True)\nwhile True: pass", timed_out, timeout_s=0.4),
-    Attack("busy loop in javascript", "console.log('begun'); for (;;);", timed_out, "javascript", 0.6),
-    Attack("sleeping for ever", "echo begun; sleep 100000", timed_out, "bash", 0.4),
-    Attack("ignoring every signal", ALL_SIGNALS, timed_out, timeout_s=0.4),
-    Attack("stopping itself", "echo begun; kill -STOP $$", timed_out, "bash", 0.4, warm_up_s=0.1),
+    Attack("busy loop", "print('begun', flush=True)\nwhile True: pass", timed_out, timeout_s=1.0),
+    Attack("busy loop in javascript", "console.log('begun'); for (;;);", timed_out, "javascript", 1.0),
+    Attack("sleeping for ever", "echo begun; sleep 100000", timed_out, "bash", 1.0),
+    Attack("ignoring every signal", ALL_SIGNALS, timed_out, timeout_s=1.0),
+    Attack("stopping itself", "echo begun; kill -STOP $$", timed_out, "bash", 1.0, warm_up_s=0.1),
     Attack(
         "fifty busy processes",
         BUSY,

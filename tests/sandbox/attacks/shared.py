@@ -3,10 +3,11 @@
 from shared.jobs import RunResult
 from tests.sandbox.attack import Attack, Verdict, reports, tail, timed_out
 
-SYSV = """
+SYSTEM_V_KEY = 4242
+SYSV = f"""
 attempt('segment', call, 'shmget', int(world['shm']), 4096, 0)
-for name, arguments in {'shmget': (64, 0o1600), 'msgget': (0o1600,), 'semget': (4, 0o1600)}.items():
-    with contextlib.suppress(OSError): call(name, 4242, *arguments)
+for name, arguments in dict(shmget=(64, 0o1600), msgget=(0o1600,), semget=(4, 0o1600)).items():
+    with contextlib.suppress(OSError): call(name, {SYSTEM_V_KEY}, *arguments)
 print('end -')
 """
 QUEUES = """
@@ -104,5 +105,5 @@ ATTACKS = [
     ),
     Attack("timers by the thousand", TIMERS, reports(timers="many")),
     Attack("all terminals there are", TERMINALS, begun, warm_up_s=0.3),
-    Attack("forty threads on one lock", FUTEX, timed_out, timeout_s=0.6, warm_up_s=0.2),
+    Attack("forty threads on one lock", FUTEX, timed_out, timeout_s=1.0, warm_up_s=0.2),
 ]

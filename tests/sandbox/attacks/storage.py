@@ -15,7 +15,7 @@ print(written)
 """
 # What inodes use counts like all memory: with most of that taken, their part is soon reached.
 INODES = """
-kept = bytearray(b'x' * (440 << 20)); count = 0
+kept = b'x' * (440 << 20); count = 0
 print('begun', flush=True)
 try:
     while True: os.mknod(f'/tmp/{os.getpid()}-{count}'); count += 1

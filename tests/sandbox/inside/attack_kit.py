@@ -1,7 +1,7 @@
 """Stands before every attack in Python (`trial.py` puts it there); the host never runs it."""
 
 # Its imports are for the attacks.
-# ruff: noqa: F401, PTH115, PTH123, T201
+# ruff: noqa: F401, PTH115, PTH123, SIM115, T201
 import contextlib
 import ctypes
 import errno
@@ -131,4 +131,4 @@ def spawn(function):
 
 
 with contextlib.suppress(OSError), open("/box/out/!namespace", "w") as note:
-    note.write(os.readlink("/proc/self/ns/pid"))
+    note.write(f"{os.readlink('/proc/self/ns/pid')} {open('/proc/1/stat').read().split()[21]}")
