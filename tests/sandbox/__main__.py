@@ -20,7 +20,7 @@ SLOTS = 2 * AT_A_TIME
 
 
 async def faults_of(attacks: list[Attack], settle_s: float = 5.0) -> dict[str, object]:
-    with own_uids(SLOTS) as uid_base, a_world() as world:
+    with own_uids() as uid_base, a_world() as world:
         sandbox = Sandbox(Options(slots=SLOTS, queue=64, max_wait_s=60, uid_base=uid_base))
         await sandbox.open()
         if sandbox.state != "available":

@@ -8,20 +8,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from executor.sandbox.accounting.groups import PREFIX
 from executor.sandbox.engine import UID_BASE, Sandbox
 
 MARK = "galaksio-attack"
 """Files that attacks try to leave behind are called so."""
-UIDS_END = 61_184
-"""systemd leaves 60578..61183 unused (see `UID_BASE`)."""
+UIDS_FROM, UIDS_TO, UIDS = UID_BASE + 100, 61_184, 32
+"""systemd leaves 60578..61183 unused (see `UID_BASE`); a test process takes 32 of them."""
 _PLACES = ("/", "/tmp", "/var/tmp", "/dev/shm", "/usr", "/usr/bin", "/run", tempfile.gettempdir())
 _SYSV = ("shm", "sem", "msg")
 
 
 @contextmanager
-def own_uids(slots: int) -> Iterator[int]:
-    """The first of `slots` uids that no other test process of this machine uses at the same time."""
-    for base in range(UID_BASE + 100, UIDS_END - slots, slots):
+def own_uids() -> Iterator[int]:
+    """The first of `UIDS` uids that no other test process of this machine uses at the same time."""
+    for base in range(UIDS_FROM, UIDS_TO - UIDS, UIDS):
         with socket.socket(socket.AF_UNIX) as claim:
             try:
                 claim.bind(f"\0galaksio-uids-{base}")
@@ -47,7 +48,7 @@ class Leftovers:
     """Knows what was there before the first attack."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._uids = range(sandbox.options.uid_base, sandbox.options.uid_base + sandbox.slots.count)
+        self._uids = range(sandbox.options.uid_base, sandbox.options.uid_base + UIDS)
         self._pooled = bool(getattr(sandbox.options, "pool", False))
         self._groups = _own_groups()
         self._known = {process.pid for process in self._ours(set())}
@@ -125,8 +126,14 @@ def _inits(namespaces: set[str]) -> list[tuple[int, str]]:
 
 
 def _own_groups() -> list[Path]:
-    """The cgroup folders of this process, in all hierarchies."""
-    return list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{os.getpid()}-*"))
+    """The cgroup folders of this process, in all hierarchies; those of others come and go meanwhile."""
+    prefix = f"{PREFIX}{os.getpid()}-"
+    return [
+        Path(folder, name)
+        for folder, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith(prefix)
+    ]
 
 
 def _is_empty(group: Path) -> bool:

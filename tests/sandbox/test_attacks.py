@@ -22,7 +22,7 @@ SLOTS = 4
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def trial() -> AsyncIterator[Trial]:
-    with own_uids(SLOTS) as uid_base, a_world() as world:
+    with own_uids() as uid_base, a_world() as world:
         sandbox = Sandbox(Options(slots=SLOTS, uid_base=uid_base))
         await sandbox.open()
         assert sandbox.state == "available", sandbox.reason

@@ -1,5 +1,6 @@
 """Every important defence carries weight: without it, the attacks that it is there for succeed."""
 
+import ctypes
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from executor.sandbox.engine import PR_SET_CHILD_SUBREAPER
 from tests.executor.conftest import REPO, reap_adopted, with_marker
 from tests.sandbox.attacks import ATTACKS
 from tests.sandbox.weakened import CONTROL, DEFENCES
@@ -67,6 +69,8 @@ def test_a_killed_executor_takes_its_runs_along_only_if_they_die_with_their_pare
     marker: str, kept: str, left: int
 ) -> None:
     """Left without: bwrap, its init, and both processes of the run."""
+    # To us, not to init: from there any executor that starts takes them for its own dead one's.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     program = [sys.executable, "-m", "tests.sandbox.outlived", marker, kept]
     with subprocess.Popen(program, cwd=REPO, stdout=subprocess.PIPE) as executor:
         try:
