@@ -3,10 +3,11 @@
 from typing import Any
 
 from fastapi import APIRouter, Body, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from executor.jobs import Jobs
 from executor.providers.base import ProviderStatus
+from executor.streamed import EVENTS, NDJSON, streamed
 from executor.tasks import job_id_of
 from shared import __version__
 from shared.errors import GalaksioError
@@ -39,8 +40,15 @@ async def execute(request: Request, body: Any = Body(None)) -> JSONResponse:  # 
 
 
 @router.post("/run")
-async def run(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
-    """Run a snippet `{code, language, …}` directly."""
+async def run(request: Request, body: Any = Body(None), stream: bool = False) -> Response:  # noqa: B008
+    """Run a snippet `{code, language, …}` directly.
+
+    With `?stream=1` (or `Accept: application/x-ndjson`, `text/event-stream`) the answer is a line
+    `{stream: "stdout" | "stderr", data}` for output as it is produced, and last `{jobId, …, result}`.
+    """
+    accepted = request.headers.get("accept", "")
+    if stream or NDJSON in accepted or EVENTS in accepted:
+        return await streamed(_jobs(request).stream(body), job_id_of(body), events=EVENTS in accepted)
     return await _answer(request, body, direct=True)
 
 

@@ -6,12 +6,17 @@ from typing import Literal
 from pydantic import Field
 
 from executor.sandbox.accounting.choose import Choice
-from executor.sandbox.engine import UID_BASE, Options
+from executor.sandbox.options import Options, cores
+from executor.sandbox.uids import UID_BASE
 from shared.settings import CommonSettings, names
 
 
 class ExecutorSettings(CommonSettings):
-    """Seconds and bytes, as named. `executor_slots` 0 means one for each core."""
+    """Seconds and bytes, as named.
+
+    `slots` 0 means one for each core, `memory_mb` 0 three quarters of the machine's, no `pool` twice as many
+    for each language as there are cores.
+    """
 
     host: str = Field("127.0.0.1", validation_alias=names("EXECUTOR_HOST"))
     port: int = Field(8082, ge=1, le=65535, validation_alias=names("EXECUTOR_PORT", "PORT"))
@@ -24,6 +29,10 @@ class ExecutorSettings(CommonSettings):
     slots: int = Field(0, ge=0, le=256, validation_alias=names("EXECUTOR_SLOTS"))
     queue: int = Field(16, ge=0, le=10_000, validation_alias=names("EXECUTOR_QUEUE"))
     max_wait_s: float = Field(10.0, gt=0, le=300, validation_alias=names("EXECUTOR_MAX_WAIT_S"))
+    memory_mb: int = Field(0, ge=0, validation_alias=names("EXECUTOR_MEMORY_MB"))
+    pool: int | None = Field(None, ge=0, le=32, validation_alias=names("EXECUTOR_POOL"))
+    pool_recycle_s: float = Field(600.0, ge=1, validation_alias=names("EXECUTOR_POOL_RECYCLE_S"))
+    drain_s: float = Field(30.0, ge=0, le=600, validation_alias=names("EXECUTOR_DRAIN_S"))
 
     python: Path | None = Field(None, validation_alias=names("EXECUTOR_PYTHON"))
     node: Path | None = Field(None, validation_alias=names("EXECUTOR_NODE"))
@@ -44,5 +53,9 @@ class ExecutorSettings(CommonSettings):
             queue=self.queue,
             max_wait_s=self.max_wait_s,
             uid_base=self.uid_base,
+            memory_mb=self.memory_mb,
+            pool=2 * cores() if self.pool is None else self.pool,
+            recycle_s=self.pool_recycle_s,
+            drain_s=self.drain_s,
             runtimes={"python": self.python, "javascript": self.node, "bash": self.bash},
         )

@@ -122,6 +122,7 @@ class RunRequest(Wire):
         serialization_alias="timeout",
     )
     encoding: Literal["utf-8", "base64"] = "utf-8"
+    size: Size = DEFAULT_SIZE
     provider: str | None = Field(None, max_length=64)
     max_cost_usd: Decimal | None = Field(None, gt=0, allow_inf_nan=False, max_digits=18)
 

@@ -5,11 +5,12 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 import executor.providers
+from executor.sandbox.capture import OnOutput
 from executor.settings import ExecutorSettings
 from shared.jobs import Wire
 
@@ -32,6 +33,10 @@ class ProviderStatus(Wire):
     slots: int | None = None
     slots_free: int | None = None
     waiting: int | None = None
+    accepting: bool = True
+    """Whether work that came now would begin or wait its turn, and not be refused."""
+    retry_after_s: int | None = None
+    """When to ask again; None while it is accepting."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,22 @@ class Provider(Protocol):
 
     async def execute(self, task: Task) -> BaseModel:
         """The result. Raises `GalaksioError` for a failure of ours."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A provider that can tell of a run's output while it is produced."""
+
+    async def execute_streaming(self, task: Task, on_output: OnOutput) -> BaseModel:
+        """As `execute`. `on_output` is told nothing when the work begins, then what comes."""
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """A provider with something to end when the service is told to stop."""
+
+    async def drain(self) -> None:
+        """Begin nothing new; returns when what was running has ended, or was ended."""
 
 
 class Kind(Protocol):

@@ -1,13 +1,13 @@
 """bubblewrap's arguments (sandbox.md, "How"): what the inside of a run looks like."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from executor.sandbox.limits import LIMITS, Limits
 from executor.sandbox.runtimes import Runtime
+from executor.sandbox.sizes import words_of
 
-ENV_PROGRAM = "/usr/bin/env"
 BOX, OUT = "/box", "/box/out"
 INNER_UID = 1000
 
@@ -43,17 +43,35 @@ CONFINEMENT = ("--die-with-parent", "--new-session", "--cap-drop", "ALL", "--cle
 
 @dataclass(frozen=True)
 class Descriptors:
-    """The descriptor numbers that bwrap reads: the gate is the seccomp pipe (see `launch.py`)."""
+    """The descriptor numbers that bwrap reads: the gate is the seccomp pipe (see `launch.py`).
+
+    `files` maps a name in /box to a descriptor, `loader` an absolute path.
+    """
 
     status: int
     block: int
     seccomp: int
     etc: Mapping[str, int]
     files: Mapping[str, int]
+    loader: Mapping[str, int] = field(default_factory=dict)
 
 
-def bwrap_arguments(fds: Descriptors, runtimes: Iterable[Runtime], limits: Limits = LIMITS) -> list[str]:
-    """All options, without the program and the command. `fds.files` maps a name in /box to a descriptor."""
+@dataclass(frozen=True)
+class Bind:
+    """A folder of the host that a run sees, read-only, at `inside`."""
+
+    host: Path
+    inside: str
+
+
+def bwrap_arguments(
+    fds: Descriptors,
+    runtimes: Iterable[Runtime],
+    env: Mapping[str, str],
+    limits: Limits = LIMITS,
+    binds: Sequence[Bind] = (),
+) -> list[str]:
+    """All options, without the program and the command."""
     return [
         *NAMESPACES,
         *CONFINEMENT,
@@ -70,21 +88,18 @@ def bwrap_arguments(fds: Descriptors, runtimes: Iterable[Runtime], limits: Limit
             for name, fd in fds.files.items()
             for word in _words("--perms", "0644", "--file", fd, f"{BOX}/{name}")
         ),
+        *(word for path, fd in fds.loader.items() for word in _words("--perms", "0444", "--file", fd, path)),
+        *(word for bind in binds for word in _words("--ro-bind", bind.host, bind.inside)),
         # After all mounts: bwrap leaves two as writable tmpfs (trap 4). In /proc a run could lower its
         # oom_score_adj and write into the memory of its init.
         *_words("--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"),
-        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
+        *(word for name, value in {**ENVIRONMENT, **env}.items() for word in ("--setenv", name, value)),
     ]
 
 
-def command(runtime: Runtime, args: Iterable[str], env: Mapping[str, str]) -> list[str]:
-    """What runs inside: the runtime on the code, with the caller's arguments and environment.
-
-    The environment is set here, behind the limits: with LD_PRELOAD among it, the program that sets
-    the limits would run the caller's code before there are any.
-    """
-    through_env = [ENV_PROGRAM, *(f"{name}={value}" for name, value in env.items())] if env else []
-    return [*through_env, runtime.path, *runtime.arguments, f"{BOX}/{runtime.code_name}", *args]
+def command(runtime: Runtime, args: Iterable[str], limits: Limits = LIMITS) -> list[str]:
+    """What runs inside: the runtime on the code, with the caller's arguments."""
+    return [*words_of(runtime, limits), f"{BOX}/{runtime.code_name}", *args]
 
 
 def _system(runtimes: Iterable[Runtime]) -> list[str]:

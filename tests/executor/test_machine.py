@@ -196,7 +196,7 @@ async def test_each_limiter_sets_the_same_limits(sandbox: Sandbox, which: str) -
         accountant,
         sandbox._pool,
         identity=sandbox._identity(0),
-        job=Job(words, {}),
+        job=Job(words, {}, {}),
         feed=Feed(b"", 10),
     )
     assert done.ending.stdout == b"[(64, 64), (256, 256), (671088640, 671088640), (0, 0)]\n", done.ending
@@ -204,7 +204,7 @@ async def test_each_limiter_sets_the_same_limits(sandbox: Sandbox, which: str) -
 
 async def test_a_runtime_that_vanished_is_a_failure_of_ours_and_not_of_the_code(sandbox: Sandbox) -> None:
     kit, accountant = sandbox._ready()
-    job = Job(["/usr/bin/no-such-runtime"], {})
+    job = Job(["/usr/bin/no-such-runtime"], {}, {})
     with pytest.raises(SandboxFailed, match="no-such-runtime"):
         await run_sandboxed(
             kit, accountant, sandbox._pool, identity=sandbox._identity(0), job=job, feed=Feed(b"", 10)

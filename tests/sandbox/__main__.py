@@ -11,7 +11,7 @@ import sys
 from executor.sandbox.engine import Options, Sandbox
 from tests.sandbox.attack import Attack
 from tests.sandbox.attacks import ATTACKS
-from tests.sandbox.leftovers import Leftovers, own_uids
+from tests.sandbox.leftovers import Leftovers, own_uids, settled
 from tests.sandbox.trial import Trial
 from tests.sandbox.world import a_world
 
@@ -21,11 +21,11 @@ SLOTS = 2 * AT_A_TIME
 
 async def faults_of(attacks: list[Attack], settle_s: float = 5.0) -> dict[str, object]:
     with own_uids() as uid_base, a_world() as world:
-        sandbox = Sandbox(Options(slots=SLOTS, queue=64, max_wait_s=60, uid_base=uid_base))
+        sandbox = Sandbox(Options(slots=SLOTS, queue=64, max_wait_s=60, uid_base=uid_base, pool=2))
         await sandbox.open()
         if sandbox.state != "available":
             return {"unavailable": sandbox.reason}
-        trial = Trial(sandbox, world, Leftovers(sandbox), alone=False, settle_s=settle_s)
+        trial = Trial(sandbox, world, Leftovers(await settled(sandbox)), alone=False, settle_s=settle_s)
         turn = asyncio.Semaphore(AT_A_TIME)
 
         async def one(attack: Attack) -> tuple[str, list[str] | str]:

@@ -1,5 +1,6 @@
 """What a run could leave on the machine, looked for only where this test's own sandbox could leave it."""
 
+import asyncio
 import os
 import socket
 import tempfile
@@ -15,6 +16,7 @@ MARK = "galaksio-attack"
 """Files that attacks try to leave behind are called so."""
 UIDS_FROM, UIDS_TO, UIDS = UID_BASE + 100, 61_184, 32
 """systemd leaves 60578..61183 unused (see `UID_BASE`); a test process takes 32 of them."""
+SETTLE_TIMEOUT_S = 20.0
 _PLACES = ("/", "/tmp", "/var/tmp", "/dev/shm", "/usr", "/usr/bin", "/run", tempfile.gettempdir())
 _SYSV = ("shm", "sem", "msg")
 
@@ -33,6 +35,14 @@ def own_uids() -> Iterator[int]:
     raise RuntimeError("all uids for tests are in use")
 
 
+async def settled(sandbox: Sandbox) -> Sandbox:
+    """`sandbox`, once all that its pool wants is waiting."""
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while sandbox.pool is not None and not sandbox.pool.settled:
+            await asyncio.sleep(0.02)
+    return sandbox
+
+
 @dataclass(frozen=True)
 class Process:
     """One line of `/proc`."""
@@ -45,14 +55,15 @@ class Process:
 
 
 class Leftovers:
-    """Knows what was there before the first attack."""
+    """Knows what was there before the first attack. To be made when the pool has settled."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._uids = range(sandbox.options.uid_base, sandbox.options.uid_base + UIDS)
-        self._pooled = bool(getattr(sandbox.options, "pool", False))
+        self._pooled = sandbox.pool is not None
         self._groups = _own_groups()
         self._known = {process.pid for process in self._ours(set())}
         self._group_count = len(self._run_groups())
+        self._busy_count = len(self._busy_groups())
         self._descriptors = _descriptors()
 
     def found(self, namespaces: set[str]) -> list[str]:
@@ -63,7 +74,9 @@ class Leftovers:
             if not self._pooled or process.state == "Z":
                 left.append(f"process {process.pid} ({process.name}, {process.state}) of uid {process.uid}")
         groups = self._run_groups()
-        left += [f"processes in the cgroup {group}" for group in groups if not _is_empty(group)]
+        busy = self._busy_groups()
+        if len(busy) > self._busy_count:
+            left.append(f"processes in {len(busy)} cgroups instead of {self._busy_count}")
         # Some more are prepared when a run comes before the last one's group is removed.
         if len(groups) > 2 * self._group_count:
             left.append(f"{len(groups)} cgroups instead of {self._group_count}")
@@ -84,6 +97,10 @@ class Leftovers:
 
     def _run_groups(self) -> list[Path]:
         return [run for base in self._groups if base.is_dir() for run in base.glob("run-*")]
+
+    def _busy_groups(self) -> list[Path]:
+        """Those with processes: what waits in the pool has one in every hierarchy."""
+        return [group for group in self._run_groups() if not _is_empty(group)]
 
     def _sysv(self) -> list[str]:
         """System V objects of a slot's uid (column 8 of shm and msg, 5 of sem: proc(5))."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from executor.sandbox.engine import PR_SET_CHILD_SUBREAPER
+from executor.sandbox.machine import PR_SET_CHILD_SUBREAPER
 from tests.executor.conftest import REPO, reap_adopted, with_marker
 from tests.sandbox.attacks import ATTACKS
 from tests.sandbox.weakened import CONTROL, DEFENCES

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from executor.sandbox import engine, execute, launch, outputs, runs
+from executor.sandbox import engine, execute, launch, machine, outputs, runs, spawn, starting
 from executor.sandbox.accounting.watchdog import WatchdogAccount
 from executor.sandbox.filters.build import ALLOW, RETURN
 from executor.sandbox.limits import LIMITS, MIB
@@ -40,9 +40,10 @@ def arguments(change: Callable[[Words], Words]) -> None:
 
 
 def limiter(change: Callable[[Words], Words]) -> None:
-    """Change the command behind bwrap: `prlimit` and its options."""
-    real = engine.limited
-    engine.limited = lambda *args, **kwargs: change(real(*args, **kwargs))  # type: ignore[assignment]
+    """Set the limits by a program inside, and change its options."""
+    _no_limits_from_outside()
+    real = starting.limited
+    starting.limited = lambda *args, **kwargs: change(real(*args, **kwargs))  # type: ignore[assignment]
 
 
 def without(*options: str, values: int = 0) -> Callable[[Words], Words]:
@@ -67,7 +68,7 @@ def starting_with(*prefixes: str) -> Callable[[Words], Words]:
 
 
 def no_filter() -> None:
-    engine.load_filter = lambda **_: struct.pack("<HBBI", RETURN, 0, 0, ALLOW)  # type: ignore[assignment]
+    machine.load_filter = lambda **_: struct.pack("<HBBI", RETURN, 0, 0, ALLOW)  # type: ignore[assignment]
 
 
 def no_private_network() -> None:
@@ -124,14 +125,15 @@ def no_descriptor_limit() -> None:
 
 
 def no_limits_before_the_environment() -> None:
-    real = engine.command
-    engine.command = lambda runtime, args, env: real(runtime, args, {})  # type: ignore[assignment]
+    _no_limits_from_outside()
+    starting.through_env = lambda env: []  # type: ignore[assignment]
     arguments(lambda words: [*words, "--setenv", "LD_PRELOAD", "/box/first.so"])
 
 
 def no_memory_limit() -> None:
     limiter(starting_with("--data"))
-    _count_with(WIDE)
+    starting.limits_of = lambda _: WIDE  # type: ignore[assignment]
+    engine.limits_of = lambda _: WIDE  # type: ignore[assignment]
     WatchdogAccount.over = lambda self: False  # type: ignore[method-assign]
 
 
@@ -222,13 +224,23 @@ CONTROL = "local sockets, which are allowed"
 """Holds in every sandbox that works at all: what fails beside it fails for want of the defence."""
 
 
-async def _unjudged(_: engine.Sandbox) -> None:
+async def _unjudged(*_: object) -> None:
     """In place of the self-test, which would notice."""
+
+
+def _no_limits_from_outside() -> None:
+    real = starting.Starting.__init__
+
+    def init(self: starting.Starting, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self.limits_outside = False
+
+    starting.Starting.__init__ = init  # type: ignore[method-assign]
 
 
 def outcome(name: str) -> tuple[str, dict[str, object]]:
     defence = DEFENCES[name]
-    engine.Sandbox._try = _unjudged  # type: ignore[method-assign]
+    engine.try_machine = _unjudged  # type: ignore[assignment]
     defence.take_away()
     attacks = [ATTACKS[attack] for attack in (CONTROL, *defence.attacks)]
     try:
@@ -246,12 +258,12 @@ def _popen(*, inherit_environment: bool = False, inherit_descriptors: bool = Fal
                 kwargs["pass_fds"] = {*kwargs["pass_fds"], *filter(_is_inheritable, range(3, 256))}
             super().__init__(args, **kwargs)
 
-    launch.subprocess = type("subprocess", (), {"Popen": Popen})  # type: ignore[assignment]
+    spawn.subprocess = type("subprocess", (), {"Popen": Popen})  # type: ignore[assignment]
 
 
 def _count_with(limits: Any) -> None:
-    real = engine.choose_accountant
-    engine.choose_accountant = lambda choice, _, ahead: real(choice, limits, ahead)  # type: ignore[assignment]
+    real = machine.choose_accountant
+    machine.choose_accountant = lambda choice, _, ahead: real(choice, limits, ahead)  # type: ignore[assignment]
 
 
 def _is_inheritable(fd: int) -> bool:

@@ -3,6 +3,7 @@
 from typing import cast
 
 from executor.providers.base import LanguageInfo, ProviderStatus, Task
+from executor.sandbox.capture import OnOutput
 from executor.sandbox.engine import Sandbox
 from executor.settings import ExecutorSettings
 from shared.jobs import RunRequest, RunResult
@@ -43,10 +44,18 @@ class Local:
             slots=sandbox.slots.count,
             slots_free=sandbox.slots.free,
             waiting=sandbox.slots.waiting,
+            accepting=sandbox.accepting,
+            retry_after_s=sandbox.retry_after_s,
         )
+
+    async def drain(self) -> None:
+        await self._sandbox.drain()
 
     async def execute(self, task: Task) -> RunResult:
         return await self._sandbox.run(cast(RunRequest, task.request))
+
+    async def execute_streaming(self, task: Task, on_output: OnOutput) -> RunResult:
+        return await self._sandbox.run(cast(RunRequest, task.request), on_output)
 
 
 def provider(settings: ExecutorSettings) -> Local:

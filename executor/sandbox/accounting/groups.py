@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from executor.sandbox.accounting.base import Admitted, Usage
@@ -75,7 +76,10 @@ class GroupAccount:
         give_back: Callable[[list[Path]], None],
         oom_kills: Callable[[list[Path]], int],
         bill: Callable[[list[Path], bool], Usage],
+        begin: Callable[[list[Path]], int] = lambda _: 0,
     ) -> None:
+        self._begin = begin
+        self._cpu_before_ms = 0
         self._folders = folders
         self._give_back = give_back
         self._oom_kills = oom_kills
@@ -85,13 +89,18 @@ class GroupAccount:
         for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(admitted.init_pid))
 
+    def begin(self) -> None:
+        self._cpu_before_ms = self._begin(self._folders)
+
     def over(self) -> bool:
         # The kernel kills one process; the run it belonged to is not worth going on.
         return self._oom_kills(self._folders) > 0
 
     def close(self) -> Usage:
         try:
-            return self._bill(self._folders, self.over())
+            usage = self._bill(self._folders, self.over())
+            cpu_ms = None if usage.cpu_ms is None else usage.cpu_ms - self._cpu_before_ms
+            return replace(usage, cpu_ms=cpu_ms, cpu_before_ms=self._cpu_before_ms)
         finally:
             self._give_back(self._folders)
 
