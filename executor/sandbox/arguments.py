@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from executor.sandbox.limits import LIMITS, Limits
@@ -25,8 +26,10 @@ ETC: dict[str, bytes] = {
     "/etc/hosts": b"127.0.0.1 localhost box\n::1 localhost\n",
     "/etc/nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
 }
-# What programs of /usr need to start: the loader's cache, and links such as /usr/bin/awk.
-_ETC_SHARED = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime")
+# What programs of /usr need to start: links such as /usr/bin/awk, the loader's cache, the time zone. The two
+# files are copied: a bind costs bwrap a look at all mounts.
+_ETC_LINKS = "/etc/alternatives"
+_ETC_COPIED = ("/etc/ld.so.cache", "/etc/localtime")
 _ROOT_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 NAMESPACES = (
@@ -77,7 +80,7 @@ def bwrap_arguments(
         *CONFINEMENT,
         *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
         *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),
-        *_system(runtimes),
+        *_system(tuple(runtimes)),
         *(word for path, fd in fds.etc.items() for word in _words("--perms", "0444", "--file", fd, path)),
         *_words("--proc", "/proc", "--dev", "/dev"),
         *_words("--perms", "1777", "--size", limits.shm_bytes, "--tmpfs", "/dev/shm"),  # noqa: S108
@@ -102,15 +105,20 @@ def command(runtime: Runtime, args: Iterable[str], limits: Limits = LIMITS) -> l
     return [*words_of(runtime, limits), f"{BOX}/{runtime.code_name}", *args]
 
 
-def _system(runtimes: Iterable[Runtime]) -> list[str]:
+def etc_files() -> dict[str, bytes]:
+    """The files of /etc: ours, and copies of the machine's as they are now. Blocks."""
+    return {**ETC, **{path: Path(path).read_bytes() for path in _ETC_COPIED if Path(path).is_file()}}
+
+
+@cache
+def _system(runtimes: tuple[Runtime, ...]) -> list[str]:
     words = _words("--ro-bind", "/usr", "/usr")
     for link in _ROOT_LINKS:
         if Path(link).is_symlink():
             words += _words("--symlink", Path(link).readlink(), link)
         elif Path(link).is_dir():
             words += _words("--ro-bind", link, link)
-    for path in _ETC_SHARED:
-        words += _words("--ro-bind-try", path, path)
+    words += _words("--ro-bind-try", _ETC_LINKS, _ETC_LINKS)
     for prefix in sorted({runtime.prefix for runtime in runtimes if runtime.prefix}):
         words += _words("--ro-bind", prefix, prefix)
     return words

@@ -83,13 +83,19 @@ class Feeder:
     def __init__(self, fd: int, data: bytes) -> None:
         self._fd: int | None = fd
         self._rest = memoryview(data)
+        self._writing = False
         self._loop = asyncio.get_running_loop()
+        if not data:
+            self.close()
+            return
         os.set_blocking(fd, False)
+        self._writing = True
         self._loop.add_writer(fd, self._write)
 
     def close(self) -> None:
         if self._fd is not None:
-            self._loop.remove_writer(self._fd)
+            if self._writing:
+                self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = None
 

@@ -44,6 +44,7 @@ class Kit:
     bwrap: Path
     seccomp: bytes
     runtimes: Sequence[Runtime]
+    etc: Mapping[str, bytes] = field(default_factory=lambda: ETC)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         status=status.theirs,
         block=block.theirs,
         seccomp=gate.theirs,
-        etc={path: channels.memory(data) for path, data in ETC.items()},
+        etc={path: channels.memory(data) for path, data in kit.etc.items()},
         files={name: channels.memory(data) for name, data in job.files.items()},
         loader={path: channels.memory(data) for path, data in loader.files.items()},
     )

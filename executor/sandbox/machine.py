@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from executor.sandbox import diagnosis, selftest
 from executor.sandbox.accounting import Accountant, choose_accountant
+from executor.sandbox.arguments import etc_files
 from executor.sandbox.errors import RlimitsRefused, SandboxFailed
 from executor.sandbox.execute import Ending
 from executor.sandbox.filters import load_filter
@@ -56,7 +57,9 @@ def find_machine(options: Options, uids: Uids) -> Machine:
     # The inits of killed sandboxes fall to us (trap 2).
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     accountant = choose_accountant(options.accounting, LIMITS, options.slot_count + 1)
-    kit = Kit(program.path, load_filter(strict=accountant.strict_filter), tuple(runtimes.values()))
+    kit = Kit(
+        program.path, load_filter(strict=accountant.strict_filter), tuple(runtimes.values()), etc_files()
+    )
     return Machine(runtimes, program, kit, accountant)
 
 

@@ -1,6 +1,5 @@
 """Starting sandboxes with all that the machine at hand needs for it: for a job, or to wait for one."""
 
-import asyncio
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -8,10 +7,10 @@ from dataclasses import replace
 from executor.sandbox.accounting import Accountant
 from executor.sandbox.launch import Job, Kit
 from executor.sandbox.limits import LIMITS
-from executor.sandbox.loaders import loader_of
+from executor.sandbox.loaders import Loader, loader_of
 from executor.sandbox.pool import Kind
 from executor.sandbox.rlimits import limited, outside, prlimit_program, shell_program, through_env
-from executor.sandbox.runs import abandon, start_sandboxed
+from executor.sandbox.runs import abandon, call, start_sandboxed
 from executor.sandbox.runtimes import Runtime
 from executor.sandbox.sizes import data_bytes, limits_of
 from executor.sandbox.started import Started
@@ -35,6 +34,7 @@ class Starting:
         self._threads = threads
         self.runtimes = runtimes
         self._uids = uids
+        self._loaders: dict[Kind, Loader] = {}
         self.limits_outside = True
 
     def limit(self, job: Job, runtime: Runtime | None) -> Job:
@@ -52,7 +52,9 @@ class Starting:
     async def start(self, kind: Kind) -> Started:
         """A sandbox that waits for its job. Raises `SandboxFailed`."""
         runtime, limits = self.runtimes[kind.language], limits_of(kind.size)
-        loader = await asyncio.get_running_loop().run_in_executor(self._threads, loader_of, runtime, limits)
+        if kind not in self._loaders:
+            self._loaders[kind] = await call(self._threads, lambda: loader_of(runtime, limits))
+        loader = self._loaders[kind]
         job = self.limit(Job([], {runtime.code_name: b""}, {}, limits, loader=loader), runtime)
         started = await self.begin(job)
         started.warms = kind.language == "python"
@@ -71,9 +73,7 @@ class Starting:
     async def retire(self, started: Started) -> None:
         """End a sandbox that was not used."""
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._threads, abandon, started.running, started.account
-            )
+            await call(self._threads, lambda: abandon(started.running, started.account))
         finally:
             self.done(started)
 

@@ -10,8 +10,10 @@ from executor.sandbox.accounting.groups import (
     mounts,
     own_folder,
     own_name,
+    read,
     remove,
     sweep,
+    write,
 )
 from executor.sandbox.limits import LIMITS, Limits
 
@@ -54,24 +56,24 @@ class CgroupV1:
     def _prepare(self, folders: list[Path]) -> None:
         memory, pids = folders[0], folders[1]
         _limit(memory, self._limits.memory_bytes)
-        (pids / "pids.max").write_text(str(self._limits.processes))
+        write(pids / "pids.max", str(self._limits.processes))
 
     def _oom_kills(self, folders: list[Path]) -> int:
         return keyed(folders[0] / "memory.oom_control", "oom_kill") or 0
 
     def _bill(self, folders: list[Path], oom_killed: bool) -> Usage:
-        peak = int((folders[0] / "memory.max_usage_in_bytes").read_text())
+        peak = int(read(folders[0] / "memory.max_usage_in_bytes"))
         cpu_ms = self._cpu_ms(folders)
         return Usage(cpu_ms, peak, oom_killed, counted=cpu_ms is not None)
 
     def _begin(self, folders: list[Path]) -> int:
-        (folders[0] / "memory.max_usage_in_bytes").write_text("0")
+        write(folders[0] / "memory.max_usage_in_bytes", "0")
         return self._cpu_ms(folders) or 0
 
     def _cpu_ms(self, folders: list[Path]) -> int | None:
         if "cpuacct" not in self._controllers:
             return None
-        return int((folders[-1] / "cpuacct.usage").read_text()) // 1_000_000
+        return int(read(folders[-1] / "cpuacct.usage")) // 1_000_000
 
 
 def _limit(memory: Path, limit_bytes: int) -> None:
@@ -79,7 +81,7 @@ def _limit(memory: Path, limit_bytes: int) -> None:
     swap = memory / "memory.memsw.limit_in_bytes"
     for file, needed in ((swap, False), (memory / "memory.limit_in_bytes", True), (swap, False)):
         try:
-            file.write_text(str(limit_bytes))
+            write(file, str(limit_bytes))
         except OSError:  # no accounting of swap, or not yet below the other
             if needed:
                 raise

@@ -87,7 +87,7 @@ class GroupAccount:
 
     def admit(self, admitted: Admitted) -> None:
         for folder in self._folders:
-            (folder / "cgroup.procs").write_text(str(admitted.init_pid))
+            write(folder / "cgroup.procs", str(admitted.init_pid))
 
     def begin(self) -> None:
         self._cpu_before_ms = self._begin(self._folders)
@@ -152,9 +152,27 @@ def remove(folders: list[Path]) -> None:
                 break
 
 
+def write(path: Path, text: str) -> None:
+    """As `Path.write_text`, at a third of its price: it is done several times for every run."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def read(path: Path) -> str:
+    """As `Path.read_text`, for small files of the kernel."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096).decode("ascii")
+    finally:
+        os.close(fd)
+
+
 def keyed(path: Path, key: str) -> int | None:
     """The number behind `key` in a file of `key value` lines."""
-    for line in path.read_text().splitlines():
+    for line in read(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key:
             return int(value)

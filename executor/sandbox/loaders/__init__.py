@@ -3,6 +3,9 @@
 `{fd}` stands for the number of the descriptor on which the job will come.
 """
 
+import importlib.util
+import marshal
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +58,7 @@ def loader_of(runtime: Runtime, limits: Limits) -> Loader:
     loaders: dict[Language, Loader] = {
         "python": Loader(
             [*words, code],
-            {f"{_PYTHON_FOLDER}/sitecustomize.py": (_HERE / "sitecustomize.py").read_bytes()},
+            {f"{_PYTHON_FOLDER}/{name}": data for name, data in [_python_loader(runtime)]},
             {"PYTHONPATH": _PYTHON_FOLDER},
         ),
         "javascript": Loader(
@@ -65,3 +68,12 @@ def loader_of(runtime: Runtime, limits: Limits) -> Loader:
         "bash": Loader([*words, "-c", _BASH, "loader", FD, *words, code]),
     }
     return loaders[runtime.language]
+
+
+def _python_loader(runtime: Runtime) -> tuple[str, bytes]:
+    """Name and content; compiled, if the runtime reads what this Python compiles: same minor version."""
+    source = (_HERE / "sitecustomize.py").read_bytes()
+    if runtime.version.split(".")[:2] != platform.python_version().split(".")[:2]:
+        return "sitecustomize.py", source
+    code = compile(source, "sitecustomize.py", "exec", dont_inherit=True)
+    return "sitecustomize.pyc", importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
