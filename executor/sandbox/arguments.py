@@ -94,8 +94,9 @@ def bwrap_arguments(
         ),
         *(word for path, fd in fds.loader.items() for word in _words("--perms", "0444", "--file", fd, path)),
         *(word for bind in binds for word in _words("--ro-bind", bind.host, bind.inside)),
-        # After all mounts: bwrap leaves both as writable tmpfs (trap 4).
-        *_words("--remount-ro", "/dev", "--remount-ro", "/"),
+        # After all mounts: bwrap leaves two as writable tmpfs (trap 4). In /proc a run could lower its
+        # oom_score_adj and write into the memory of its init.
+        *_words("--remount-ro", "/dev", "--remount-ro", "/proc", "--remount-ro", "/"),
         *(word for name, value in {**ENVIRONMENT, **env}.items() for word in ("--setenv", name, value)),
     ]
 

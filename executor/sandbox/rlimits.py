@@ -6,7 +6,7 @@ Never before the namespace is made: RLIMIT_NPROC would be shared by all runs of 
 """
 
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from executor.sandbox.limits import KIB, Limits
@@ -15,6 +15,7 @@ from executor.sandbox.runtimes import Runtime
 # Tried in this order; the first two are part of nearly every system, the third of every Python.
 _PRLIMIT = ("/usr/bin/prlimit", "/bin/prlimit")
 _SHELL = "/bin/sh"
+ENV_PROGRAM = "/usr/bin/env"
 _SHELL_SCRIPT = (
     "ulimit -c 0 && ulimit -n {files} && ulimit -d {data_kib} && {{ ulimit -u {nproc} 2>/dev/null || "
     'ulimit -p {nproc}; }} && exec "$@"; exit 126'
@@ -37,6 +38,14 @@ def outside(data_bytes: int, limits: Limits) -> dict[int, int]:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MSGQUEUE: 0,
     }
+
+
+def through_env(env: Mapping[str, str]) -> list[str]:
+    """What sets `env` behind the limits.
+
+    With LD_PRELOAD among it, the program that sets the limits would else run the caller's code before them.
+    """
+    return [ENV_PROGRAM, *(f"{name}={value}" for name, value in env.items())] if env else []
 
 
 def prlimit_program() -> str | None:

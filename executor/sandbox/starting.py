@@ -9,7 +9,7 @@ from executor.sandbox.launch import Job, Kit
 from executor.sandbox.limits import LIMITS
 from executor.sandbox.loaders import Loader, loader_of
 from executor.sandbox.pool import Kind
-from executor.sandbox.rlimits import limited, outside, prlimit_program, shell_program
+from executor.sandbox.rlimits import limited, outside, prlimit_program, shell_program, through_env
 from executor.sandbox.runs import abandon, call, start_sandboxed
 from executor.sandbox.runtimes import Runtime
 from executor.sandbox.sizes import data_bytes, limits_of
@@ -46,7 +46,8 @@ class Starting:
             return replace(job, rlimits=outside(data, job.limits))
         if job.loader:
             return replace(job, loader=replace(job.loader, command=self._inside(job.loader.command, data)))
-        return replace(job, command=self._inside([*job.command], data))
+        command = [*through_env(job.env), *job.command]
+        return replace(job, command=self._inside(command, data), env={})
 
     async def start(self, kind: Kind) -> Started:
         """A sandbox that waits for its job. Raises `SandboxFailed`."""

@@ -18,7 +18,6 @@ _RESIDENT = ("VmRSS:", "VmSwap:", *_PAGE_TABLES)
 _PROPORTIONAL = ("Pss:", "SwapPss:")
 _TICKS_MS = 1000 / os.sysconf("SC_CLK_TCK")
 _MOUNTS = ("root/box", "root/tmp", "root/dev/shm")
-OOM_FIRST = b"1000"
 
 
 class Watchdog:
@@ -65,7 +64,6 @@ class WatchdogAccount:
         for pid in pids:
             memory += self._memory_of(pid)
             cpu_ms += self._cpu_ms_of(pid)
-            self._pin_oom_score(pid)
         if memory > self.limits.memory_bytes:
             # Resident pages that processes share were counted once for each of them.
             memory = self._mounted_bytes() + sum(map(self._proportional_memory_of, pids))
@@ -137,17 +135,6 @@ class WatchdogAccount:
                 used += (found.f_blocks - found.f_bfree) * found.f_frsize
                 used += (found.f_files - found.f_ffree) * KIB
         return used
-
-    def _pin_oom_score(self, pid: str) -> None:
-        """Undo a run that lowers its score; where root set it, the kernel refuses that already."""
-        with contextlib.suppress(OSError):
-            if self._read(f"{pid}/oom_score_adj").strip() == OOM_FIRST:
-                return
-            fd = os.open(f"{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
-            try:
-                os.write(fd, OOM_FIRST)
-            finally:
-                os.close(fd)
 
     def _sockets(self) -> int:
         """`sockets: used N` counts the sockets of the run's network namespace."""
