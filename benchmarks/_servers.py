@@ -93,6 +93,8 @@ def neighbours() -> Any:
 def _neighbour(path: str, body: bytes) -> dict[str, Any]:
     if path.startswith("/quote/"):
         return {"quotes": [QUOTE], "best": QUOTE, "count": 1}
+    if path == "/providers":
+        return {"providers": [], "count": 0}
     if path == "/execute":
         return {"status": "completed", "result": RESULT}
     if path == "/verify":

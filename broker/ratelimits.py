@@ -71,9 +71,10 @@ class RateLimits:
 
     async def count_request(self, scope: Scope) -> None:
         """Count a request by its client's address, once however often it is asked. Raises `RateLimited`."""
-        if _OUTCOME not in scope:
-            scope[_OUTCOME] = await self._hit(self._per_ip, self._client(scope))
-        if not scope[_OUTCOME]:
+        allowed = scope.get(_OUTCOME)
+        if allowed is None:
+            allowed = scope[_OUTCOME] = await self._hit(self._per_ip, self._client(scope))
+        if not allowed:
             raise self._per_ip.refusal()
 
     async def count_payer(self, wallet: str) -> None:

@@ -7,6 +7,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from importlib.util import find_spec
 
 import httpx
 from fastapi import FastAPI
@@ -170,6 +171,9 @@ class InternalOnly:
             return False
 
 
+# FastAPI asks three OpenTelemetry providers at every request; without the SDK they have nothing to answer.
+_TELEMETRY_INSTALLED = find_spec("opentelemetry.sdk") is not None
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 # What a browser may read and send (payments.md §1).
@@ -211,6 +215,7 @@ def new_app(
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        telemetry=None if _TELEMETRY_INSTALLED else {"tracing": False, "metrics": False, "logs": False},
     )
     install_error_handlers(app)
     app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES)

@@ -123,6 +123,7 @@ async def open_shop(home: Path, **settings: str) -> AsyncIterator[Shop]:
             gate = CountingGate(app.state.gate)
             app.state.gate = gate
             shop = Shop(app, clock, gate)
+            remote.get(path="/providers").respond(json={"providers": [], "count": 0})
             remote.route(path__startswith="/quote/").mock(
                 side_effect=lambda _: httpx.Response(200, json=quote_list(shop.price_atomic))
             )
