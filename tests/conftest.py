@@ -66,7 +66,7 @@ def wallet(stack: Stack) -> Wallet:
 @pytest.fixture
 def http(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the broker."""
-    with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False) as client:
+    with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False, verify=False) as client:
         yield client
 
 

@@ -194,7 +194,7 @@ def wait_until_up(url: str, process: "Recorded | subprocess.Popen[str]") -> None
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate(timeout=20)
         try:
-            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+            if httpx.get(f"{url}/health", timeout=2, verify=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.05)

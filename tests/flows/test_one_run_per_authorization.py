@@ -148,7 +148,7 @@ async def test_four_workers_of_one_broker_run_one_authorization_once(
             url = f"http://127.0.0.1:{port}"
             for _ in range(200):
                 try:
-                    if httpx.get(url + "/health", trust_env=False).status_code == 200:
+                    if httpx.get(url + "/health", trust_env=False, verify=False).status_code == 200:
                         break
                 except httpx.HTTPError:
                     await asyncio.sleep(0.1)

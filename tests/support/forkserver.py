@@ -27,11 +27,16 @@ DRIVERS = ("uvicorn.loops.auto", "uvloop", "httptools", "aiosqlite", "sqlalchemy
 
 
 def serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Fork for each order until the client is gone. Returns in the child, with its order and its files."""
-    received, files = b"", list[int]()
+    """Fork for each order. Returns in the child, with its order and its files.
+
+    When the client is gone, so is whatever it left running: its tests were killed.
+    """
+    received, files, running = b"", list[int](), set[int]()
     while True:
         data, fds, _, _ = socket.recv_fds(channel, 1 << 16, 3)
         if not data:
+            for pid in running:
+                os.kill(pid, signal.SIGKILL)
             return None
         received, files = received + data, files + fds
         if not received.endswith(b"\n"):
@@ -39,10 +44,12 @@ def serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
         order = json.loads(received)
         if "reap" in order:
             answer = os.waitstatus_to_exitcode(os.waitpid(order["reap"], 0)[1])
+            running.remove(order["reap"])
         else:
             answer = os.fork()
             if answer == 0:
                 return order, files
+            running.add(answer)
         for fd in files:
             os.close(fd)
         received, files = b"", []
