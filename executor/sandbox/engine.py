@@ -155,7 +155,7 @@ class Sandbox:
         return Bench(kit.bwrap, kit.seccomp, python, builder, self._uids.at(0))
 
     async def run(
-        self, request: RunRequest, on_output: OnOutput | None = None, layer: Layer | None = None
+        self, request: RunRequest, on_output: OnOutput | None = None, *, layer: Layer | None = None
     ) -> RunResult:
         """Run a snippet, alone, with the packages of `layer` if given. Raises what `errors.py` lists.
 

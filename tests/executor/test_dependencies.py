@@ -43,7 +43,7 @@ class Host:
     async def run(self, code: str, *dependencies: str, **fields: Any) -> RunResult:
         request = RunRequest(code=code, dependencies=list(dependencies), timeout=20, **fields)
         async with self.layers.layer(request.dependencies) as layer:
-            return await self.sandbox.run(request, layer)
+            return await self.sandbox.run(request, layer=layer)
 
     async def refused(self, *dependencies: str) -> GalaksioError:
         with pytest.raises(GalaksioError) as caught:
@@ -345,7 +345,7 @@ async def main():
     l = Layers(LayerOptions(home=Path(sys.argv[1]), index_url=sys.argv[2])); await l.open(s.bench())
     assert l.available, l.reason
     async with l.layer(["good"]) as layer:
-        print((await s.run(RunRequest(code="import good; print(good.VERSION)"), layer)).stdout)
+        print((await s.run(RunRequest(code="import good; print(good.VERSION)"), layer=layer)).stdout)
     await l.close(); await s.close()
 asyncio.run(main())
 """

@@ -202,7 +202,7 @@ async def test_each_limiter_sets_the_same_limits(sandbox: Sandbox, which: str) -
         kit,
         accountant,
         sandbox._pool,
-        identity=sandbox._identity(0),
+        identity=sandbox._uids.at(0),
         job=Job(words, {}, {}),
         feed=Feed(b"", 10),
     )
@@ -214,7 +214,7 @@ async def test_a_runtime_that_vanished_is_a_failure_of_ours_and_not_of_the_code(
     job = Job(["/usr/bin/no-such-runtime"], {}, {})
     with pytest.raises(SandboxFailed, match="no-such-runtime"):
         await run_sandboxed(
-            kit, accountant, sandbox._pool, identity=sandbox._identity(0), job=job, feed=Feed(b"", 10)
+            kit, accountant, sandbox._pool, identity=sandbox._uids.at(0), job=job, feed=Feed(b"", 10)
         )
 
 

@@ -68,7 +68,7 @@ class Local:
             return await self._sandbox.run(request, on_output)
         self._sandbox.check(request.language)
         async with self._layers.layer(request.dependencies) as layer:
-            result = await self._sandbox.run(request, on_output, layer)
+            result = await self._sandbox.run(request, on_output, layer=layer)
         return result.model_copy(update={"dependencies": list(layer.resolved)})
 
     def _takes_dependencies(self, language: Language) -> bool:
