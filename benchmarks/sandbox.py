@@ -21,8 +21,8 @@ from pathlib import Path
 import httpx
 import uvloop
 
+from executor.sandbox.admit import NICENESS
 from executor.sandbox.engine import Options, Sandbox
-from executor.sandbox.launch import NICENESS
 from executor.sandbox.options import cores
 from shared.jobs import Language, RunRequest
 from shared.logs import configure_logging
