@@ -18,7 +18,7 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def admit(init_pid: int, account: Account) -> tuple[int, int]:
-    """Count it, make it the first to die, put it behind the service. Returns its init's pidfd and its /box."""
+    """Count it, make it die first, put it behind the service. Returns a pidfd of its init and its /box."""
     pidfd = os.pidfd_open(init_pid)
     box_fd = -1
     try:
