@@ -12,7 +12,6 @@ for `--die-with-parent` it is the parent.
 import contextlib
 import json
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -21,20 +20,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.sandbox.accounting import Account, Admitted
-from executor.sandbox.arguments import BOX, ETC, Bind, Descriptors, bwrap_arguments
+from executor.sandbox.accounting import Account
+from executor.sandbox.admit import admit, limit
+from executor.sandbox.arguments import ETC, Bind, Descriptors, bwrap_arguments
 from executor.sandbox.channels import Channels
 from executor.sandbox.errors import RlimitsRefused, SandboxFailed
 from executor.sandbox.launched import Launched
 from executor.sandbox.limits import LIMITS, START_TIMEOUT_S, Limits
 from executor.sandbox.loaders import Loader
 from executor.sandbox.runtimes import Identity, Runtime
-from executor.sandbox.spawn import spawn, this_thread_as
+from executor.sandbox.spawn import spawn
 
-NICENESS = 5
-"""Behind the service itself, so that a full machine still answers."""
 STATUS_BYTES = 4096
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,8 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
     try:
         init_pid = _child_pid(status.ours, deadline_s)
         _wait_until_set_up(block.ours, deadline_s)
-        init_pidfd, box_fd = _admit(init_pid, account)
-        _limit(init_pid, identity, job.rlimits)
+        init_pidfd, box_fd = admit(init_pid, account)
+        limit(init_pid, identity, job.rlimits)
         os.write(gate.ours, kit.seccomp)
     except (SandboxFailed, OSError) as exc:
         _kill_unstarted(monitor, init_pid)
@@ -168,45 +165,6 @@ def _wait(fd: int, deadline_s: float) -> None:
     poll.register(fd, select.POLLIN)
     if not poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
         raise SandboxFailed(f"it was not set up within {START_TIMEOUT_S:.0f} s")
-
-
-def _admit(init_pid: int, account: Account) -> tuple[int, int]:
-    """Put the waiting sandbox under all limits. Returns a pidfd of its init and its /box."""
-    pidfd = os.pidfd_open(init_pid)
-    box_fd = -1
-    try:
-        # Our root would mean that bwrap died and the pid is somebody else's.
-        inside = f"/proc/{init_pid}/root"
-        if os.path.samestat(os.stat(f"{inside}/"), os.stat("/")):  # noqa: PTH116 - half the time of pathlib
-            raise SandboxFailed("its root is the host's")
-        box_fd = os.open(f"{inside}{BOX}", _FOLDER)
-        proc_fd = os.open(f"{inside}/proc", _FOLDER)
-        try:
-            account.admit(Admitted(init_pid, proc_fd))
-        finally:
-            os.close(proc_fd)
-        Path(f"/proc/{init_pid}/oom_score_adj").write_text("1000")
-        with contextlib.suppress(PermissionError):  # root without CAP_SYS_NICE
-            os.setpriority(os.PRIO_PROCESS, init_pid, NICENESS)
-    except BaseException:
-        os.close(pidfd)
-        if box_fd >= 0:
-            os.close(box_fd)
-        raise
-    return pidfd, box_fd
-
-
-def _limit(init_pid: int, identity: Identity, rlimits: Mapping[int, int]) -> None:
-    """Limits that init hands down: RLIMIT_NPROC counts in its own user namespace, where it is now (trap 1).
-
-    As its user: a root without CAP_SYS_RESOURCE may not limit the processes of others.
-    """
-    try:
-        with this_thread_as(identity):
-            for name, value in rlimits.items():
-                resource.prlimit(init_pid, name, (value, value))
-    except PermissionError:
-        raise RlimitsRefused("this process may not set the resource limits of another user") from None
 
 
 def _kill_unstarted(monitor: subprocess.Popen[bytes], init_pid: int | None) -> None:
