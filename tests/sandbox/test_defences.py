@@ -56,7 +56,7 @@ def marker() -> Iterator[str]:
     yield name
     for pid in with_marker(name):
         os.kill(pid, signal.SIGKILL)
-    for _ in range(100):
+    for _ in range(500):
         reap_adopted()
         if not with_marker(name):
             break

@@ -4,7 +4,8 @@ from shared.jobs import RunResult
 from tests.sandbox.attack import Attack, Verdict, out_of_memory, tail
 
 BEGIN = "print('begun', flush=True)\n"
-END = "\nprint('survived', flush=True); os._exit(0)"
+# Held for a moment, or on a busy machine it is gone again before a watchdog has its turn.
+END = "\ntime.sleep(1); print('survived', flush=True); os._exit(0)"
 HEAP = BEGIN + "kept = [bytearray(b'x' * (8 << 20)) for _ in range(77)]" + END
 CHILDREN = (
     BEGIN
