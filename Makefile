@@ -12,8 +12,8 @@ export VENV
 demo: setup
 	@$(BIN)/galaksio demo
 
-test: setup $(V1_CLIENT)/.installed lint types
-	$(BIN)/pytest
+test: setup $(V1_CLIENT)/.installed lint
+	@scripts/test.sh
 
 # Stock x402 clients pay at the real services. Needs node and npm.
 interop: setup $(X402_CLIENTS:=/.installed) $(NODE_CLIENTS)/.installed

@@ -90,22 +90,26 @@ def neighbours() -> Any:
     return app
 
 
+ANSWERS: dict[str, dict[str, Any]] = {
+    "/execute": {"status": "completed", "result": RESULT},
+    "/providers": {"providers": [], "count": 0},
+    "/supported": {
+        "kinds": [{"x402Version": 2, "scheme": "exact", "network": NETWORK}],
+        "extensions": [],
+        "signers": {},
+    },
+}
+
+
 def _neighbour(path: str, body: bytes) -> dict[str, Any]:
     if path.startswith("/quote/"):
         return {"quotes": [QUOTE], "best": QUOTE, "count": 1}
-    if path == "/providers":
-        return {"providers": [], "count": 0}
-    if path == "/execute":
-        return {"status": "completed", "result": RESULT}
     if path == "/verify":
         return {"isValid": True, "payer": _payer(body)}
     if path == "/settle":
         transaction = "0x" + secrets.token_hex(32)
         return {"success": True, "transaction": transaction, "network": NETWORK, "payer": _payer(body)}
-    if path == "/supported":
-        kind = {"x402Version": 2, "scheme": "exact", "network": NETWORK}
-        return {"kinds": [kind], "extensions": [], "signers": {}}
-    return {"status": "ok"}
+    return ANSWERS.get(path, {"status": "ok"})
 
 
 def _payer(body: bytes) -> str:

@@ -89,7 +89,14 @@ class ExecutorClient:
 
     async def providers(self) -> Any:
         """`GET /providers`. Raises `NoAnswer` or `ValueError`."""
-        answer = await self._caller.get("/providers")
+        return await self._get("/providers")
+
+    async def runtimes(self) -> Any:
+        """`GET /runtimes`. Raises `NoAnswer` or `ValueError`."""
+        return await self._get("/runtimes")
+
+    async def _get(self, path: str) -> Any:
+        answer = await self._caller.get(path)
         if answer.status != 200:
             raise ValueError(f"the executor answered {answer.status}")
         return json.loads(answer.body)

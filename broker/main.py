@@ -27,7 +27,8 @@ from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
-from broker.routes import accounts, compute, discovery, home, jobs
+from broker.routes import accounts, compute, discovery, home, jobs, runtimes
+from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
 from shared.calls import Caller
@@ -47,7 +48,7 @@ SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
 # The router tries them in this order, so what is sold stands first.
-MODULES = (compute, home, discovery, jobs, accounts)
+MODULES = (compute, home, discovery, runtimes, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -82,6 +83,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
+            state.runtimes = Runtimes(state.executor)
             state.ledger = Ledger(
                 database,
                 network,

@@ -23,7 +23,14 @@ app = typer.Typer(
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
-SUFFIXES = {".py": "python", ".js": "javascript", ".mjs": "javascript", ".cjs": "javascript", ".sh": "bash"}
+SUFFIXES = {
+    ".py": "python",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".cjs": "javascript",
+    ".sh": "bash",
+    ".ts": "typescript",
+}
 
 
 @app.callback(invoke_without_command=True)
@@ -135,7 +142,8 @@ def run(
     spoken = language or SUFFIXES.get(file.suffix)
     if spoken is None:
         raise CliError(
-            f"The language of {file} is not clear from its name: add -l python, javascript or bash."
+            f"The language of {file} is not clear from its name: "
+            "add -l python, javascript, typescript or bash."
         )
     body: dict[str, Any] = {
         "code": code,

@@ -1,10 +1,14 @@
 """From a body to an answer: find the provider, run once, keep."""
 
 import json
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 from executor.once import Once
-from executor.providers.base import ProviderStatus, Registry
+from executor.providers.base import ProviderStatus, Registry, RunsCode, RuntimeInfo, Streams
+from executor.sandbox.capture import OnOutput
+from executor.sandbox.outputs import Encoding
+from executor.sandbox.streaming import Chunk, Texts, stream_of
 from executor.tasks import Ask, parse_task
 from shared.errors import GalaksioError
 from shared.logs import get_logger
@@ -26,21 +30,56 @@ class Jobs:
         Raises `GalaksioError` for a malformed task and for failures of ours. Code that fails is completed.
         """
         ask = parse_task(body, self.registry, direct=direct)
-        job_id = ask.task.job_id
-        if ask.keep:
-            result = await self._once.run(job_id, ask.fingerprint, lambda: self._execute(ask))
-        else:
-            result = await self._execute(ask)
-        return {"jobId": job_id, "status": "completed", "success": True, "result": json.loads(result)}
+        return _answer(ask, await self._do(ask, None))
+
+    async def stream(self, body: Any) -> AsyncGenerator[dict[str, Any], None]:
+        """`{stream, data}` for output as it comes, then the answer that `do` gives.
+
+        The first item comes when the work begins; its `data` may be empty. A result that was kept, or that
+        another caller waits for already, comes without its output before it. Raises as `do` does. A caller
+        that leaves ends a run whose job id is not its own.
+        """
+        ask = parse_task(body, self.registry, direct=True)
+        texts = Texts(cast(Encoding, getattr(ask.task.request, "encoding", "utf-8")))
+        async for event in stream_of(lambda on_output: self._do(ask, on_output)):
+            if isinstance(event, Chunk):
+                yield {"stream": event.stream, "data": texts.of(event)}
+            else:
+                yield _answer(ask, event)
 
     def statuses(self) -> list[ProviderStatus]:
         return [provider.status() for _, provider in sorted(self.registry.providers.items())]
 
-    async def _execute(self, ask: Ask) -> str:
+    def runtimes(self) -> list[RuntimeInfo]:
+        """Every language of every provider that runs code, available or not."""
+        providers = (provider for _, provider in sorted(self.registry.providers.items()))
+        return [row for one in providers if isinstance(one, RunsCode) for row in one.runtimes()]
+
+    async def _do(self, ask: Ask, on_output: OnOutput | None) -> str:
+        if ask.keep:
+            return await self._once.run(
+                ask.task.job_id, ask.fingerprint, lambda: self._execute(ask, on_output)
+            )
+        return await self._execute(ask, on_output)
+
+    async def _execute(self, ask: Ask, on_output: OnOutput | None) -> str:
         task = ask.task
+        provider = self.registry.providers[task.kind, task.provider]
         try:
-            result = await self.registry.providers[task.kind, task.provider].execute(task)
+            if on_output and isinstance(provider, Streams):
+                result = await provider.execute_streaming(task, on_output)
+            else:
+                result = await provider.execute(task)
         except GalaksioError as error:
             log.warning("job_failed", job_id=task.job_id, code=error.code, reason=error.message)
             raise
         return result.model_dump_json()
+
+
+def _answer(ask: Ask, result: str) -> dict[str, Any]:
+    return {
+        "jobId": ask.task.job_id,
+        "status": "completed",
+        "success": True,
+        "result": json.loads(result),
+    }

@@ -1,7 +1,8 @@
 """The executor service. `uvicorn executor.main:app --port 8082`, or `python -m executor`."""
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -9,10 +10,11 @@ from fastapi import FastAPI
 
 from executor.jobs import Jobs
 from executor.once import Once
-from executor.providers.base import Provider, find_providers
+from executor.providers.base import Drains, Provider, find_providers
 from executor.results import Bounds, Results, open_database
 from executor.routes import router
 from executor.settings import ExecutorSettings
+from executor.stopping import told_to_stop
 from shared.clock import Clock, system_clock
 from shared.health import Check, health_router
 from shared.http import new_app
@@ -43,6 +45,9 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             stack.push_async_callback(once.close)
             await once.open()
             app.state.jobs = Jobs(registry, once)
+            stopping = _Stopping(registry.providers.values())
+            stack.push_async_callback(stopping.ended)
+            stack.enter_context(told_to_stop(stopping.begin))
             yield
 
     async def store() -> Check:
@@ -62,6 +67,22 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
     app.include_router(router)
     return app
+
+
+class _Stopping:
+    """Drains every provider that can be drained, once."""
+
+    def __init__(self, providers: Iterable[Provider]) -> None:
+        self._providers = [provider for provider in providers if isinstance(provider, Drains)]
+        self._draining: asyncio.Future[list[None]] | None = None
+
+    def begin(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.gather(*(provider.drain() for provider in self._providers))
+
+    async def ended(self) -> None:
+        if self._draining is not None:
+            await self._draining
 
 
 def _check(provider: Provider) -> Any:

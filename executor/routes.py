@@ -3,10 +3,11 @@
 from typing import Any
 
 from fastapi import APIRouter, Body, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from executor.jobs import Jobs
-from executor.providers.base import ProviderStatus
+from executor.providers.base import ProviderStatus, RuntimeInfo
+from executor.streamed import EVENTS, NDJSON, streamed
 from executor.tasks import job_id_of
 from shared import __version__
 from shared.errors import GalaksioError
@@ -17,6 +18,10 @@ router = APIRouter(tags=["executor"])
 
 class Providers(Wire):
     providers: list[ProviderStatus]
+
+
+class Runtimes(Wire):
+    runtimes: list[RuntimeInfo]
 
 
 def _jobs(request: Request) -> Jobs:
@@ -39,8 +44,15 @@ async def execute(request: Request, body: Any = Body(None)) -> JSONResponse:  # 
 
 
 @router.post("/run")
-async def run(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
-    """Run a snippet `{code, language, …}` directly."""
+async def run(request: Request, body: Any = Body(None), stream: bool = False) -> Response:  # noqa: B008
+    """Run a snippet `{code, language, …}` directly.
+
+    With `?stream=1` (or `Accept: application/x-ndjson`, `text/event-stream`) the answer is a line
+    `{stream: "stdout" | "stderr", data}` for output as it is produced, and last `{jobId, …, result}`.
+    """
+    accepted = request.headers.get("accept", "")
+    if stream or NDJSON in accepted or EVENTS in accepted:
+        return await streamed(_jobs(request).stream(body), job_id_of(body), events=EVENTS in accepted)
     return await _answer(request, body, direct=True)
 
 
@@ -50,6 +62,12 @@ async def providers(request: Request) -> Providers:
     return Providers(providers=_jobs(request).statuses())
 
 
+@router.get("/runtimes")
+async def runtimes(request: Request) -> Runtimes:
+    """Which languages can be run here, and what the others lack."""
+    return Runtimes(runtimes=_jobs(request).runtimes())
+
+
 @router.get("/")
 async def card(request: Request) -> dict[str, Any]:
     """What this service is."""
@@ -57,5 +75,5 @@ async def card(request: Request) -> dict[str, Any]:
         "service": "galaksio-executor",
         "version": __version__,
         "taskTypes": _jobs(request).registry.task_types(),
-        "links": {"docs": "/docs", "health": "/health", "providers": "/providers"},
+        "links": {"docs": "/docs", "health": "/health", "providers": "/providers", "runtimes": "/runtimes"},
     }

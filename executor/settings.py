@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
+from executor.dependencies.works import LayerOptions
 from executor.sandbox.accounting.choose import Choice
-from executor.sandbox.engine import UID_BASE, Options
+from executor.sandbox.options import Options, cores
+from executor.sandbox.uids import UID_BASE
 from shared.settings import CommonSettings, names
 
 
 class ExecutorSettings(CommonSettings):
-    """Seconds and bytes, as named. `executor_slots` 0 means one for each core."""
+    """Seconds and bytes, as named.
+
+    `slots` 0 means one for each core, `memory_mb` 0 three quarters of the machine's, no `pool` twice as many
+    for each language as there are cores.
+    """
 
     host: str = Field("127.0.0.1", validation_alias=names("EXECUTOR_HOST"))
     port: int = Field(8082, ge=1, le=65535, validation_alias=names("EXECUTOR_PORT", "PORT"))
@@ -20,19 +26,53 @@ class ExecutorSettings(CommonSettings):
     sandbox: Literal["on", "off"] = Field("on", validation_alias=names("SANDBOX"))
     accounting: Choice = Field("auto", validation_alias=names("EXECUTOR_ACCOUNTING"))
     bwrap: Path | None = Field(None, validation_alias=names("EXECUTOR_BWRAP"))
-    uid_base: int = Field(UID_BASE, ge=1, le=2**31, validation_alias=names("EXECUTOR_UID_BASE"))
+    uid_base: int = Field(UID_BASE, ge=2, le=2**31, validation_alias=names("EXECUTOR_UID_BASE"))
     slots: int = Field(0, ge=0, le=256, validation_alias=names("EXECUTOR_SLOTS"))
     queue: int = Field(16, ge=0, le=10_000, validation_alias=names("EXECUTOR_QUEUE"))
     max_wait_s: float = Field(10.0, gt=0, le=300, validation_alias=names("EXECUTOR_MAX_WAIT_S"))
+    memory_mb: int = Field(0, ge=0, validation_alias=names("EXECUTOR_MEMORY_MB"))
+    pool: int | None = Field(None, ge=0, le=32, validation_alias=names("EXECUTOR_POOL"))
+    pool_recycle_s: float = Field(600.0, ge=1, validation_alias=names("EXECUTOR_POOL_RECYCLE_S"))
+    drain_s: float = Field(30.0, ge=0, le=600, validation_alias=names("EXECUTOR_DRAIN_S"))
 
     python: Path | None = Field(None, validation_alias=names("EXECUTOR_PYTHON"))
     node: Path | None = Field(None, validation_alias=names("EXECUTOR_NODE"))
     bash: Path | None = Field(None, validation_alias=names("EXECUTOR_BASH"))
 
+    dependencies: Literal["on", "off"] = Field("on", validation_alias=names("EXECUTOR_DEPENDENCIES"))
+    index_url: SecretStr | None = Field(None, validation_alias=names("EXECUTOR_INDEX_URL"))
+    layers: Path | None = Field(None, validation_alias=names("EXECUTOR_LAYERS"))
+    layer_max_bytes: int = Field(2**29, ge=2**20, validation_alias=names("EXECUTOR_LAYER_MAX_BYTES"))
+    layers_max_bytes: int = Field(2**32, ge=2**20, validation_alias=names("EXECUTOR_LAYERS_MAX_BYTES"))
+    layer_ttl_s: int = Field(86_400, ge=60, validation_alias=names("EXECUTOR_LAYER_TTL_S"))
+    builds: int = Field(2, ge=1, le=64, validation_alias=names("EXECUTOR_BUILDS"))
+    build_timeout_s: float = Field(30.0, gt=0, le=300, validation_alias=names("EXECUTOR_BUILD_TIMEOUT_S"))
+
     result_ttl_s: int = Field(86_400, ge=1, validation_alias=names("EXECUTOR_RESULT_TTL_S"))
     results_max: int = Field(10_000, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX"))
     results_max_bytes: int = Field(2**30, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX_BYTES"))
     lease_s: float = Field(15.0, gt=0, le=600, validation_alias=names("EXECUTOR_LEASE_S"))
+
+    @field_validator("index_url")
+    @classmethod
+    def _http_index(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
+
+    @property
+    def layer_options(self) -> LayerOptions:
+        return LayerOptions(
+            home=self.galaksio_home,
+            on=self.dependencies == "on",
+            folder=self.layers.expanduser().absolute() if self.layers else None,
+            index_url=self.index_url.get_secret_value() if self.index_url else None,
+            most_bytes=self.layer_max_bytes,
+            total_bytes=self.layers_max_bytes,
+            ttl_s=self.layer_ttl_s,
+            builds=self.builds,
+            timeout_s=self.build_timeout_s,
+        )
 
     @property
     def sandbox_options(self) -> Options:
@@ -44,5 +84,14 @@ class ExecutorSettings(CommonSettings):
             queue=self.queue,
             max_wait_s=self.max_wait_s,
             uid_base=self.uid_base,
-            runtimes={"python": self.python, "javascript": self.node, "bash": self.bash},
+            memory_mb=self.memory_mb,
+            pool=2 * cores() if self.pool is None else self.pool,
+            recycle_s=self.pool_recycle_s,
+            drain_s=self.drain_s,
+            runtimes={
+                "python": self.python,
+                "javascript": self.node,
+                "bash": self.bash,
+                "typescript": self.node,
+            },
         )

@@ -10,13 +10,13 @@ from shared.jobs import (
     DEFAULT_TIMEOUT_S,
     LANGUAGE_ALIASES,
     LANGUAGES,
-    MAX_DEPENDENCIES,
     MAX_TIMEOUT_S,
     MEMORY_MB,
     RunSize,
     Wire,
 )
 from shared.quotes import OPERATIONS, Kind
+from shared.requirements import MAX_DEPENDENCIES
 
 MAX_SIZE_BYTES = 1 << 40
 

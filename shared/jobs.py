@@ -23,8 +23,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from shared.errors import BadRequest, GalaksioError, describe_validation
+from shared.requirements import MAX_DEPENDENCIES, normalise
 
-Language = Literal["python", "javascript", "bash"]
+Language = Literal["python", "javascript", "bash", "typescript"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 LANGUAGE_ALIASES: dict[str, Language] = {
     "py": "python",
@@ -34,8 +35,14 @@ LANGUAGE_ALIASES: dict[str, Language] = {
     "nodejs": "javascript",
     "sh": "bash",
     "shell": "bash",
+    "ts": "typescript",
 }
-CODE_NAMES: dict[Language, str] = {"python": "main.py", "javascript": "main.js", "bash": "main.sh"}
+CODE_NAMES: dict[Language, str] = {
+    "python": "main.py",
+    "javascript": "main.js",
+    "bash": "main.sh",
+    "typescript": "main.ts",
+}
 """What the code is called in the run's working folder."""
 OUTPUT_FOLDER = "out"
 """Where a run leaves the files it wants returned, in its working folder."""
@@ -50,12 +57,12 @@ DEFAULT_TIMEOUT_S = 60.0
 MAX_ARGS = 64
 MAX_FILES = 64
 MAX_ENV = 64
-MAX_DEPENDENCIES = 16
 MAX_ARGUMENT_BYTES = 96 * 1024
 """`args` and `env` together: Linux takes 128 KiB in one string."""
 _CODE_WORDS: dict[tuple[int | str, ...], str] = {
     ("language",): "unknown_language",
     ("size",): "unknown_size",
+    ("dependencies",): "dependency_invalid",
 }
 """What an error is called when it is about the named field."""
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -180,6 +187,11 @@ class RunRequest(Wire):
             _no_nul(text)
         return value
 
+    @field_validator("dependencies")
+    @classmethod
+    def _plain_dependencies(cls, value: list[str]) -> list[str]:
+        return normalise(value)
+
     @model_validator(mode="after")
     def _unique_files(self) -> Self:
         if len({file.name for file in self.files}) != len(self.files):
@@ -220,6 +232,8 @@ class RunResult(Wire):
     isolation: str
     language: Language
     version: str
+    dependencies: list[str] | None = None
+    """What the asked packages were resolved to, as `name==version`; null where none were asked for."""
     encoding: Literal["utf-8", "base64"] = "utf-8"
     files: list[OutputFile] = Field(default_factory=list)
 
@@ -244,18 +258,23 @@ def parse_run_request(body: Any) -> RunRequest:
         raise BadRequest("code is required", code="code_required")
     if "\0" in code:
         raise GalaksioError("code contains a NUL byte", status=422, code="nul_in_code")
-    if task.get("dependencies"):
-        raise BadRequest("dependencies are not offered by any provider here", code="dependencies_unsupported")
     if not _is_text(task):
         raise GalaksioError(
             "a lone surrogate is no text and cannot be passed on", status=422, code="invalid_text"
         )
-    fields = {**task, "code": code, "language": task.get("language") or "python"}
+    fields = {
+        **task,
+        "code": code,
+        "language": task.get("language") or "python",
+        "dependencies": task.get("dependencies") or [],
+    }
     try:
         request = RunRequest.model_validate(fields)
     except ValidationError as exc:
         code_word = _CODE_WORDS.get(exc.errors()[0]["loc"][:1], "invalid_request")
         raise BadRequest(describe_validation(exc.errors()), code=code_word) from None
+    if request.dependencies and request.language != "python":
+        raise BadRequest("dependencies are offered for python only", code="dependencies_unsupported")
     _check_it_can_be_started(request)
     return request
 

@@ -1,6 +1,7 @@
 """Start one service under uvicorn, and fail early in one sentence."""
 
 import errno
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from shared.logs import configure_logging
 from shared.settings import CommonSettings, load_settings
 
 GRACE_S = 30
+GRACE_AFTER_S = 5
+"""For answering what was ended when its time was up."""
 
 
 def check_port_free(host: str, port: int, setting: str) -> None:
@@ -47,7 +50,8 @@ def run_module(
 ) -> None:
     """`python -m <service>`: read the settings (which have `host` and `port`), serve until SIGTERM or SIGINT.
 
-    Running requests get `GRACE_S` seconds to finish. What stands in the way is said in one sentence.
+    Running requests get `GRACE_S` seconds to finish, or the `drain_s` of the settings. What stands in the
+    way is said in one sentence.
     """
     try:
         settings: Any = load_settings(settings_cls)
@@ -63,7 +67,7 @@ def run_module(
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=math.ceil(getattr(settings, "drain_s", GRACE_S)) + GRACE_AFTER_S,
         proxy_headers=False,
     )
 

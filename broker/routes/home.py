@@ -48,6 +48,7 @@ async def card(request: Request) -> dict[str, Any]:
             "health": "/health",
             "quote": "/quote",
             "discovery": "/.well-known/x402",
+            "runtimes": "/runtimes",
             "payments": "/payments",
         },
     }

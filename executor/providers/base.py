@@ -5,18 +5,35 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 import executor.providers
+from executor.sandbox.capture import OnOutput
 from executor.settings import ExecutorSettings
 from shared.jobs import Wire
 
 
 class LanguageInfo(Wire):
+    """A language that works. `dependencies`: whether a run of it may ask for packages."""
+
     name: str
     version: str
+    dependencies: bool = False
+
+
+class RuntimeInfo(Wire):
+    """One row of `GET /runtimes`. `reason` says what to install where it is not available."""
+
+    name: str
+    aliases: list[str]
+    provider: str
+    available: bool
+    version: str | None = None
+    source: Literal["machine", "package", "configured"] | None = None
+    dependencies: bool = False
+    reason: str = ""
 
 
 class ProviderStatus(Wire):
@@ -32,6 +49,12 @@ class ProviderStatus(Wire):
     slots: int | None = None
     slots_free: int | None = None
     waiting: int | None = None
+    memory_mb: int | None = None
+    """The most that one run can get, which is all that runs may use together."""
+    accepting: bool = True
+    """Whether work that came now would begin or wait its turn, and not be refused."""
+    retry_after_s: int | None = None
+    """When to ask again; None while it is accepting."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,29 @@ class Provider(Protocol):
 
     async def execute(self, task: Task) -> BaseModel:
         """The result. Raises `GalaksioError` for a failure of ours."""
+
+
+@runtime_checkable
+class RunsCode(Protocol):
+    """A provider that runs code, in the languages that it names."""
+
+    def runtimes(self) -> list[RuntimeInfo]: ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A provider that can tell of a run's output while it is produced."""
+
+    async def execute_streaming(self, task: Task, on_output: OnOutput) -> BaseModel:
+        """As `execute`. `on_output` is told nothing when the work begins, then what comes."""
+
+
+@runtime_checkable
+class Drains(Protocol):
+    """A provider with something to end when the service is told to stop."""
+
+    async def drain(self) -> None:
+        """Begin nothing new; returns when what was running has ended, or was ended."""
 
 
 class Kind(Protocol):

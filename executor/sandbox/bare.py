@@ -25,6 +25,9 @@ class NoAccount:
     def admit(self, _: object) -> None:
         """Nothing to admit to."""
 
+    def begin(self) -> None:
+        """Nothing to begin."""
+
     def over(self) -> bool:
         return False
 

@@ -3,20 +3,37 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
-from executor.sandbox.limits import KIB
+from executor.sandbox.limits import KIB, Limits
 
 CHUNK_BYTES = 64 * KIB
+Stream = Literal["stdout", "stderr"]
+OnOutput = Callable[[Stream, bytes], None]
+"""Told of output that is kept, as it comes. It has to return at once."""
+
+
+def listener(stream: Stream, on_output: OnOutput | None) -> Callable[[bytes], None] | None:
+    return partial(on_output, stream) if on_output else None
 
 
 class Capture:
-    """Reads a pipe to its end, keeps the first `kept_bytes`, sets `flooded` after `killed_bytes`."""
+    """Reads a pipe to its end, keeps its start, calls `flooded` when there is too much of it."""
 
-    def __init__(self, fd: int, kept_bytes: int, killed_bytes: int, flooded: asyncio.Event) -> None:
+    def __init__(
+        self,
+        fd: int,
+        limits: Limits,
+        flooded: Callable[[], None],
+        told: Callable[[bytes], None] | None = None,
+    ) -> None:
         self._fd = fd
-        self._kept_bytes = kept_bytes
-        self._killed_bytes = killed_bytes
+        self._kept_bytes = limits.output_kept_bytes
+        self._killed_bytes = limits.output_killed_bytes
         self._flooded = flooded
+        self._told = told
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         self._seen = 0
@@ -47,9 +64,12 @@ class Capture:
             self._stop()
             return
         self._seen += len(chunk)
-        self.data += chunk[: self._kept_bytes - len(self.data)]
+        kept = chunk[: self._kept_bytes - len(self.data)]
+        self.data += kept
+        if kept and self._told:
+            self._told(kept)
         if self._seen > self._killed_bytes:
-            self._flooded.set()
+            self._flooded()
 
     def _stop(self) -> None:
         if not self._ended.done():
@@ -63,13 +83,19 @@ class Feeder:
     def __init__(self, fd: int, data: bytes) -> None:
         self._fd: int | None = fd
         self._rest = memoryview(data)
+        self._writing = False
         self._loop = asyncio.get_running_loop()
+        if not data:
+            self.close()
+            return
         os.set_blocking(fd, False)
+        self._writing = True
         self._loop.add_writer(fd, self._write)
 
     def close(self) -> None:
         if self._fd is not None:
-            self._loop.remove_writer(self._fd)
+            if self._writing:
+                self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = None
 
@@ -84,19 +110,3 @@ class Feeder:
                 self._rest = self._rest[:0]
         if not self._rest:
             self.close()
-
-
-async def readable(fd: int) -> None:
-    """Wait until `fd` (a pidfd: until the process has ended) is readable."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    loop.add_reader(fd, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-
-
-def _settle(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)

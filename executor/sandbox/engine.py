@@ -1,92 +1,98 @@
 """The sandbox of this machine: opened once, asked to run, closed.
 
-It is in one of three states: it sandboxes; it cannot, and says why; or `SANDBOX=off` was set by hand.
+It is in one of these states: it sandboxes; it cannot, and says why; `SANDBOX=off` was set by hand; or it is
+draining: what runs may end, nothing new begins.
 """
 
 import asyncio
-import ctypes
-import os
-import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
-from executor.sandbox import diagnosis, selftest
-from executor.sandbox.accounting import Accountant, choose_accountant
-from executor.sandbox.accounting.choose import Choice
+from executor.sandbox import diagnosis
+from executor.sandbox.accounting import Accountant
+from executor.sandbox.admission import Admission, draining
 from executor.sandbox.arguments import command
-from executor.sandbox.errors import RuntimeUnavailable, SandboxFailed, SandboxUnavailable
-from executor.sandbox.filters import load_filter
+from executor.sandbox.bench import Bench
+from executor.sandbox.capture import OnOutput
+from executor.sandbox.errors import RuntimeUnavailable, SandboxUnavailable
+from executor.sandbox.execute import to_the_end
+from executor.sandbox.handover import fits, hand_over, message
 from executor.sandbox.launch import Job, Kit
-from executor.sandbox.limits import LIMITS
-from executor.sandbox.orphans import kill_orphans
-from executor.sandbox.program import Program, find_bwrap, reachable
+from executor.sandbox.layer import Layer
+from executor.sandbox.machine import Machine, find_machine, try_machine
+from executor.sandbox.options import Options, cores
+from executor.sandbox.pool import Kind, Pool
 from executor.sandbox.result import request_files, run_result
-from executor.sandbox.rlimits import limited, prlimit_program, shell_program
-from executor.sandbox.runs import Feed, run_bare, run_sandboxed
-from executor.sandbox.runtimes import INSTALL, PATH, Identity, Runtime, find_runtimes
+from executor.sandbox.runs import Feed, Finished, call, finish_sandboxed, run_bare
+from executor.sandbox.runtimes import INSTALL, PATH, Runtime
+from executor.sandbox.sizes import limits_of, words_of
 from executor.sandbox.slots import Slots
+from executor.sandbox.started import Started
+from executor.sandbox.starting import Starting
+from executor.sandbox.streaming import Chunk, stream_of
+from executor.sandbox.uids import UID_BASE, Uids
 from shared.errors import GalaksioError
-from shared.jobs import Language, RunRequest, RunResult
+from shared.jobs import DEFAULT_SIZE, MEMORY_MB, Language, RunRequest, RunResult
 from shared.logs import get_logger
+
+__all__ = ["UID_BASE", "Options", "Sandbox", "State"]
 
 log = get_logger(__name__)
 
-UID_BASE = 60_600
-"""Slots run as this uid and the following: systemd's table of uids leaves 60578..61183 unused."""
-PR_SET_CHILD_SUBREAPER = 36
-SELFTEST_TIMEOUT_S = 10.0
-State = Literal["closed", "available", "unavailable", "off"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to sandbox. `slots` 0 means one for each core."""
-
-    off: bool = False
-    bwrap: Path | None = None
-    accounting: Choice = "auto"
-    slots: int = 0
-    queue: int = 16
-    max_wait_s: float = 10.0
-    uid_base: int = UID_BASE
-    runtimes: Mapping[Language, Path | None] = field(default_factory=dict)
-
-    @property
-    def slot_count(self) -> int:
-        return self.slots or len(os.sched_getaffinity(0))
+RETRY_AFTER_S = 60
+State = Literal["closed", "available", "unavailable", "off", "draining"]
 
 
 class Sandbox:
-    """`open`, then `run` from any number of tasks, then `close`."""
+    """`open`, then `run` or `stream` from any number of tasks, then `close`."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.slots = Slots(options.slot_count, options.queue, options.max_wait_s)
+        self.slots = Slots(options.slot_count, options.queue, options.max_wait_s, options.memory_budget_mb)
+        self._admission = Admission(self.slots)
         self.state: State = "closed"
         self.reason = "the sandbox was not opened yet"
-        self.runtimes: dict[Language, Runtime] = {}
-        self._accountant: Accountant | None = None
-        self._program: Program | None = None
-        self._kit: Kit | None = None
-        # For each slot a thread that starts and ends the run and one that watches it, and some to spare.
-        self._pool = ThreadPoolExecutor(2 * options.slot_count + 2, thread_name_prefix="sandbox")
+        self.pool: Pool | None = None
+        self._machine = Machine({})
+        self._starting: Starting | None = None
+        self._uids = Uids(options.uid_base, drop=not options.off)
+        # Sandboxes that are started ahead; for each slot a thread that starts and ends the run and one that
+        # watches it; and some to spare.
+        self._at_once = 2 * cores() if options.pool else 0
+        threads = 2 * options.slot_count + self._at_once + 2
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sandbox")
+
+    @property
+    def runtimes(self) -> dict[Language, Runtime]:
+        return dict(self._machine.runtimes)
 
     @property
     def isolation(self) -> str:
         """What results carry: `bubblewrap+<accounting>`, or `none`."""
-        if self._accountant is None or self.state == "off":
+        if self._machine.accountant is None or self.options.off:
             return "none"
-        return f"bubblewrap+{self._accountant.name}"
+        return f"bubblewrap+{self._machine.accountant.name}"
+
+    @property
+    def accepting(self) -> bool:
+        """Whether a run of the usual size that came now would not be refused."""
+        works = self.state in ("available", "off") and bool(self._machine.runtimes)
+        return works and self.slots.accepts(MEMORY_MB[DEFAULT_SIZE])
+
+    @property
+    def retry_after_s(self) -> int | None:
+        """When to ask again; None while we accept."""
+        if self.accepting:
+            return None
+        return self.slots.retry_after_s if self.state in ("available", "off") else RETRY_AFTER_S
 
     async def open(self) -> None:
         """Find everything and try it. What the machine lacks is no error: `state` and `reason` tell it."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._find)
+            self._machine = await call(self._pool, lambda: find_machine(self.options, self._uids))
             if not self.options.off:
-                await self._try()
+                await self._open()
         except (GalaksioError, OSError, LookupError) as exc:
             said = str(exc.args[0] if isinstance(exc, LookupError) else exc)
             self.state, self.reason = "unavailable", diagnosis.diagnose(said)
@@ -97,104 +103,129 @@ class Sandbox:
             log.warning("sandbox_off", reason=self.reason)
             return
         self.state, self.reason = "available", ""
-        log.info("sandbox_ready", isolation=self.isolation, slots=self.slots.count)
+        log.info("sandbox_ready", isolation=self.isolation, slots=self.slots.count, pool=self.options.pool)
+
+    async def _open(self) -> None:
+        kit, accountant = self._ready()
+        self._starting = Starting(kit, accountant, self._pool, self._machine.runtimes, self._uids)
+        await try_machine(self._starting, self._pool, self._uids)
+        if self.options.pool:
+            self.pool = Pool(
+                self._starting, self.options.pool, self.options.recycle_s, self._at_once, self._busy
+            )
+            # TypeScript is asked for less: it waits like the others once it was.
+            self.pool.open(language for language in self._machine.runtimes if language != "typescript")
+
+    async def drain(self, grace_s: float | None = None) -> None:
+        """Begin nothing new, end what only waits, give what runs `grace_s` (None: as the options say)."""
+        self.state, self.reason = "draining", "the executor is being stopped"
+        if self.pool is not None:
+            await self.pool.close()
+        await self._admission.end(self.options.drain_s if grace_s is None else grace_s)
 
     async def close(self) -> None:
         """Stop the threads, whose end would take a sandbox with it, and give back what was prepared."""
+        await self.drain(0)
         self.state, self.reason = "closed", "the executor is shutting down"
         await asyncio.to_thread(self._pool.shutdown)
-        if self._accountant is not None:
-            await asyncio.to_thread(self._accountant.shutdown)
-        if self._program is not None:
-            self._program.remove_copy()
+        if self._machine.accountant is not None:
+            await asyncio.to_thread(self._machine.accountant.shutdown)
+        if self._machine.program is not None:
+            self._machine.program.remove_copy()
 
     def check(self, language: Language) -> Runtime:
         """The runtime of `language`. Raises `SandboxUnavailable` or `RuntimeUnavailable` (both 503)."""
+        if self.state == "draining":
+            raise draining()
         if self.state not in ("available", "off"):
-            raise SandboxUnavailable(f"Code cannot be run here: {self.reason}.", retry_after_s=60)
-        runtime = self.runtimes.get(language)
+            raise self._unavailable()
+        runtime = self._machine.runtimes.get(language)
         if runtime is None:
             raise RuntimeUnavailable(
-                f"There is no {language} on this machine: {INSTALL[language]}.", retry_after_s=60
+                f"There is no {language} on this machine: {INSTALL[language]}.", retry_after_s=RETRY_AFTER_S
             )
         return runtime
 
-    async def run(self, request: RunRequest) -> RunResult:
-        """Run a snippet, alone. Raises what `errors.py` lists."""
+    def bench(self) -> Bench | None:
+        """What packages are built with; None where nothing is sandboxed or there is no Python."""
+        python, kit = self.runtimes.get("python"), self._machine.kit
+        if self.state != "available" or kit is None or python is None:
+            return None
+        builder = self._uids.at(-1)  # the uid before those of the runs
+        return Bench(kit.bwrap, kit.seccomp, python, builder, self._uids.at(0))
+
+    async def run(
+        self, request: RunRequest, on_output: OnOutput | None = None, *, layer: Layer | None = None
+    ) -> RunResult:
+        """Run a snippet, alone, with the packages of `layer` if given. Raises what `errors.py` lists.
+
+        `on_output` is told nothing, of stdout, when the run begins, and then its output as it comes.
+        """
         runtime = self.check(request.language)
-        files = request_files(request, runtime)
-        feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding)
-        async with self.slots.slot() as number:
+        feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding, on_output)
+        async with self._admission.admitted(MEMORY_MB[request.size]):
+            if on_output:
+                on_output("stdout", b"")
             if self.state == "off":
-                words = [runtime.path, *runtime.arguments, runtime.code_name, *request.args]
-                job = Job(words, files, {"PATH": PATH, "LANG": "C.UTF-8", **request.env})
-                finished = await run_bare(self._pool, job, feed)
+                arguments = words_of(runtime, limits_of(request.size))[1:]
+                words = [runtime.host_path, *arguments, runtime.code_name, *request.args]
+                env = {"PATH": PATH, "LANG": "C.UTF-8", **request.env}
+                finished = await run_bare(self._pool, Job(words, request_files(request, runtime), env), feed)
             else:
-                job = Job(self._limited(command(runtime, request.args), runtime), files, request.env)
-                kit, accountant = self._ready()
-                finished = await run_sandboxed(
-                    kit, accountant, self._pool, identity=self._identity(number), job=job, feed=feed
-                )
+                finished = await self._sandboxed(request, runtime, feed, layer)
         return run_result(finished, runtime, self.isolation, request.encoding)
 
-    def _find(self) -> None:
-        """What can be found without starting a sandbox. Blocks."""
-        if sys.platform != "linux":
-            raise LookupError(diagnosis.NOT_LINUX)
-        identity = self._identity(0)
-        self.runtimes = find_runtimes(identity, self.options.runtimes)
-        if self.options.off:
-            return
-        found = find_bwrap(self.options.bwrap)
-        if found is None:
-            raise LookupError(diagnosis.NO_BWRAP)
-        self._program = reachable(found, identity)
-        if left := kill_orphans():
-            log.warning("orphaned_sandboxes_ended", count=len(left))
-        # The inits of killed sandboxes fall to us (trap 2).
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._accountant = choose_accountant(self.options.accounting, LIMITS, self.slots.count + 1)
-        self._kit = Kit(
-            self._program.path,
-            load_filter(strict=self._accountant.strict_filter),
-            tuple(self.runtimes.values()),
-        )
+    def stream(self, request: RunRequest) -> AsyncGenerator[Chunk | RunResult, None]:
+        """The output of a run as it comes, then its result. To leave early (`aclose`) cancels the run."""
+        return stream_of(lambda on_output: self.run(request, on_output))
 
-    async def _try(self) -> None:
-        """The self-test: a real sandbox that looks around. Raises `SandboxFailed` with what is wrong."""
-        kit, accountant = self._ready()
-        python = self.runtimes.get("python")
-        probe = selftest.probe_command(python.path if python else None)
-        job = Job(self._limited(probe, next(iter(self.runtimes.values()), None)), {}, {})
-        feed = Feed(b"", SELFTEST_TIMEOUT_S)
-        ending = (
-            await run_sandboxed(kit, accountant, self._pool, identity=self._identity(0), job=job, feed=feed)
-        ).ending
-        if ending.killed or ending.exit_code != 0:
-            said = ending.stderr[-300:].decode("utf-8", "replace").strip() or "it said nothing"
-            raise SandboxFailed(f"the self-test did not end well ({said})")
-        if flaw := selftest.flaw(ending.stdout.decode("utf-8", "replace"), LIMITS.processes):
-            raise SandboxFailed(f"the sandbox does not hold: {flaw}")
+    async def _sandboxed(
+        self, request: RunRequest, runtime: Runtime, feed: Feed, layer: Layer | None
+    ) -> Finished:
+        if self._starting is None:
+            raise self._unavailable()
+        started = None if layer else await self._from_pool(request, runtime)
+        if started is None:
+            limits = limits_of(request.size)
+            words = command(runtime, request.args, limits)
+            env = {**request.env, **layer.environment(request.env)} if layer else request.env
+            binds = layer.binds if layer else ()
+            job = Job(words, request_files(request, runtime), env, limits, binds=binds)
+            started = await self._starting.begin(self._starting.limit(job, runtime))
+        try:
+            interval_s = self._starting.accountant.interval_s
+            return await finish_sandboxed(started.running, started.account, interval_s, self._pool, feed)
+        finally:
+            self._starting.done(started)
+            if self.pool is not None:
+                self.pool.refill()
 
-    def _limited(self, words: list[str], runtime: Runtime | None) -> list[str]:
-        if runtime is None:
-            raise LookupError("no language can be run here: install python3, nodejs or bash")
-        return limited(
-            words,
-            runtime.data_bytes,
-            LIMITS,
-            prlimit=prlimit_program(),
-            shell=shell_program(),
-            python=self.runtimes.get("python"),
-        )
+    async def _from_pool(self, request: RunRequest, runtime: Runtime) -> Started | None:
+        """A sandbox that waited and now runs the request; None when the request needs a start of its own."""
+        if self.pool is None or self._starting is None or not fits(request):
+            return None
+        started = await self.pool.take(Kind(request.language, request.size))
+        if started is None:
+            return None
+        files, job = request_files(request, runtime), message(request.args, request.env)
+        try:
+            await to_the_end(call(self._pool, lambda: hand_over(started, files, job)))
+        except OSError as exc:  # it died in this moment
+            log.warning("handover_failed", language=request.language, reason=str(exc))
+            await to_the_end(self._starting.retire(started))
+            return None
+        except asyncio.CancelledError:
+            await to_the_end(self._starting.retire(started))
+            raise
+        return started
 
-    def _identity(self, slot: int) -> Identity:
-        if os.geteuid() != 0:
-            return Identity(os.getuid(), os.getgid(), dropped=False)
-        uid = self.options.uid_base + slot
-        return Identity(uid, uid, dropped=not self.options.off)
+    def _busy(self) -> bool:
+        return self.slots.free < self.slots.count
 
     def _ready(self) -> tuple[Kit, Accountant]:
-        if self._kit is None or self._accountant is None:
-            raise SandboxUnavailable(f"Code cannot be run here: {self.reason}.", retry_after_s=60)
-        return self._kit, self._accountant
+        if self._machine.kit is None or self._machine.accountant is None:
+            raise self._unavailable()
+        return self._machine.kit, self._machine.accountant
+
+    def _unavailable(self) -> SandboxUnavailable:
+        return SandboxUnavailable(f"Code cannot be run here: {self.reason}.", retry_after_s=RETRY_AFTER_S)

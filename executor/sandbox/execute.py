@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 from executor.sandbox.accounting import Account, Usage
-from executor.sandbox.capture import Capture, Feeder, readable
+from executor.sandbox.capture import Capture, Feeder, OnOutput, listener
 from executor.sandbox.limits import END_TIMEOUT_S, LIMITS, Limits
 
 Killed = Literal["timeout", "memory", "output"]
@@ -51,24 +52,38 @@ class Running(Protocol):
 
 
 class Watch:
-    """Asks the account in a worker thread whether the run has to die, and kills it there and then."""
+    """Asks the account in a worker thread whether the run has to die, and kills it there and then.
 
-    def __init__(self, account: Account, interval_s: float, kill: Callable[[], None]) -> None:
+    The thread is taken when the first look is due: most runs end before that.
+    """
+
+    def __init__(self, account: Account, interval_s: float, kill: Callable[[], None], pool: Executor) -> None:
         self._account = account
         self._interval_s = interval_s
         self._kill = kill
+        self._pool = pool
         self._stop = threading.Event()
+        self._watching: asyncio.Future[None] | None = None
+        self._due = asyncio.get_running_loop().call_later(interval_s, self._begin)
         self.killed = False
 
-    def run(self) -> None:
-        while not self._stop.wait(self._interval_s):
+    async def stopped(self) -> None:
+        """Stop, and wait for the last look to end: the account may be closed then."""
+        self._due.cancel()
+        self._stop.set()
+        if self._watching is not None:
+            await self._watching
+
+    def _begin(self) -> None:
+        self._watching = asyncio.get_running_loop().run_in_executor(self._pool, self._run)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
             if self._account.over():
                 self.killed = True
                 self._kill()
                 return
-
-    def stop(self) -> None:
-        self._stop.set()
+            self._stop.wait(self._interval_s)
 
 
 async def execute(
@@ -79,43 +94,49 @@ async def execute(
     timeout_s: float,
     interval_s: float,
     pool: Executor,
+    afterwards: Callable[[], T],
+    on_output: OnOutput | None = None,
     limits: Limits = LIMITS,
-) -> Ending:
-    """Run to the end, limits included. Kills and reaps everything also when it is cancelled."""
-    loop = asyncio.get_running_loop()
-    flooded = asyncio.Event()
-    feeder = Feeder(running.stdin, stdin)
-    out, err = (
-        Capture(fd, limits.output_kept_bytes, limits.output_killed_bytes, flooded)
-        for fd in (running.stdout, running.stderr)
-    )
-    watch = Watch(account, interval_s, running.kill)
-    watching = loop.run_in_executor(pool, watch.run)
+) -> tuple[Ending, T]:
+    """Run to the end, limits included. Kills and reaps everything also when it is cancelled.
 
-    async def finish() -> Usage:
-        await watching
-        usage = await loop.run_in_executor(pool, running.finish, account)
-        feeder.close()
-        # Every writer is gone, so what is left in the pipes ends now.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(END_TIMEOUT_S):
-                await out.ended()
-                await err.ended()
-        out.close()
-        err.close()
-        return usage
+    `afterwards` is called in a worker thread when nothing of the run is alive any more.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Killed | None] = loop.create_future()
+    flooded = partial(_settle, ended, "output")
+    feeder = Feeder(running.stdin, stdin)
+    out = Capture(running.stdout, limits, flooded, listener("stdout", on_output))
+    err = Capture(running.stderr, limits, flooded, listener("stderr", on_output))
+    watch = Watch(account, interval_s, running.kill, pool)
+
+    def reap() -> tuple[Usage, T]:
+        return running.finish(account), afterwards()
+
+    async def finish() -> tuple[Usage, T]:
+        try:
+            await watch.stopped()
+            found = await loop.run_in_executor(pool, reap)
+            # Every writer is gone, so what is left in the pipes ends now.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await out.ended()
+                    await err.ended()
+            return found
+        finally:
+            for end in (feeder, out, err):
+                end.close()
 
     killed: Killed | None = None
     try:
-        killed = await _first_end(running, timeout_s, flooded)
+        killed = await _first_end(running, timeout_s, ended)
     finally:
         wall_ms = round((time.monotonic() - running.started_s) * 1000)
         running.kill()
-        watch.stop()
-        usage = await to_the_end(finish())
+        usage, found = await to_the_end(finish())
     if watch.killed or usage.oom_killed:
         killed = "memory"
-    return Ending(
+    ending = Ending(
         exit_code=running.exit_code(),
         killed=killed,
         stdout=bytes(out.data),
@@ -125,20 +146,26 @@ async def execute(
         wall_ms=wall_ms,
         usage=usage,
     )
+    return ending, found
 
 
-async def _first_end(running: Running, timeout_s: float, flooded: asyncio.Event) -> Killed | None:
+async def _first_end(
+    running: Running, timeout_s: float, ended: "asyncio.Future[Killed | None]"
+) -> Killed | None:
     """Wait for the command's end (None) or for the reason to kill it."""
-    ended = asyncio.ensure_future(readable(running.monitor_pidfd))
-    flood = asyncio.ensure_future(flooded.wait())
+    loop = asyncio.get_running_loop()
+    clock = loop.call_later(timeout_s, _settle, ended, "timeout")
+    loop.add_reader(running.monitor_pidfd, _settle, ended, None)  # readable: the process has ended
     try:
-        await asyncio.wait({ended, flood}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return None
-        return "output" if flood.done() else "timeout"
+        return await ended
     finally:
-        ended.cancel()
-        flood.cancel()
+        clock.cancel()
+        loop.remove_reader(running.monitor_pidfd)
+
+
+def _settle(ended: "asyncio.Future[Killed | None]", how: Killed | None) -> None:
+    if not ended.done():
+        ended.set_result(how)
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:

@@ -17,21 +17,21 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from executor.sandbox.accounting import Account, Admitted
-from executor.sandbox.arguments import BOX, ETC, Descriptors, bwrap_arguments
+from executor.sandbox.accounting import Account
+from executor.sandbox.admit import admit, limit
+from executor.sandbox.arguments import ETC, Bind, Descriptors, bwrap_arguments
 from executor.sandbox.channels import Channels
-from executor.sandbox.errors import SandboxFailed
+from executor.sandbox.errors import RlimitsRefused, SandboxFailed
 from executor.sandbox.launched import Launched
 from executor.sandbox.limits import LIMITS, START_TIMEOUT_S, Limits
+from executor.sandbox.loaders import Loader
 from executor.sandbox.runtimes import Identity, Runtime
+from executor.sandbox.spawn import spawn
 
-NICENESS = 5
-"""Behind the service itself, so that a full machine still answers."""
 STATUS_BYTES = 4096
-_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,24 @@ class Kit:
     bwrap: Path
     seccomp: bytes
     runtimes: Sequence[Runtime]
-    limits: Limits = LIMITS
+    etc: Mapping[str, bytes] = field(default_factory=lambda: ETC)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to start. `files` maps a name in /box to its content."""
+    """What to start. `files` maps a name in /box to its content.
+
+    `rlimits` (resource to value) are set on the sandbox before it goes through its gate. With a `loader` in
+    place of the `command` the sandbox waits for its job on `Launched.job`.
+    """
 
     command: Sequence[str]
     files: Mapping[str, bytes]
     env: Mapping[str, str]
+    limits: Limits = LIMITS
+    rlimits: Mapping[int, int] = field(default_factory=dict)
+    binds: Sequence[Bind] = ()
+    loader: Loader | None = None
 
 
 def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
@@ -72,35 +80,45 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
     if identity.dropped:
         for fd in (stdin.theirs, stdout.theirs, stderr.theirs):
             os.fchown(fd, identity.uid, identity.gid)  # else /dev/stdout cannot be opened inside
+    pipe = channels.towards() if job.loader else None
+    loader = job.loader.at(pipe.theirs) if job.loader and pipe else Loader([*job.command])
     fds = Descriptors(
         status=status.theirs,
         block=block.theirs,
         seccomp=gate.theirs,
-        etc={path: channels.memory(data) for path, data in ETC.items()},
+        etc={path: channels.memory(data) for path, data in kit.etc.items()},
         files={name: channels.memory(data) for name, data in job.files.items()},
+        loader={path: channels.memory(data) for path, data in loader.files.items()},
     )
-    words = bwrap_arguments(fds, kit.runtimes, job.env, kit.limits)
+    environment = {**job.env, **loader.environment}
+    words = bwrap_arguments(fds, kit.runtimes, environment, job.limits, job.binds)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
-    monitor = subprocess.Popen(  # type: ignore[call-overload]
-        [str(kit.bwrap), "--args", str(options), "--", *job.command],
+    monitor = spawn(
+        [str(kit.bwrap), "--args", str(options), "--", *loader.command],
+        identity,
         stdin=stdin.theirs,
         stdout=stdout.theirs,
         stderr=stderr.theirs,
         pass_fds=sorted(passed),
         env={},
         cwd="/",
-        **identity.popen(),
     )
     channels.close_theirs()
-    init_pid = None
+    init_pid, init_pidfd, box_fd = None, -1, -1
     try:
         init_pid = _child_pid(status.ours, deadline_s)
         _wait_until_set_up(block.ours, deadline_s)
-        init_pidfd, box_fd = _admit(init_pid, account)
+        init_pidfd, box_fd = admit(init_pid, account)
+        limit(init_pid, identity, job.rlimits)
         os.write(gate.ours, kit.seccomp)
     except (SandboxFailed, OSError) as exc:
         _kill_unstarted(monitor, init_pid)
+        for fd in (init_pidfd, box_fd):
+            if fd >= 0:
+                os.close(fd)
+        if isinstance(exc, RlimitsRefused):
+            raise
         raise SandboxFailed(f"The sandbox did not start: {_reason(exc, stderr.ours)}.") from None
     return Launched(
         monitor=monitor,
@@ -112,6 +130,7 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         stderr=channels.take(stderr.ours),
         status=channels.take(status.ours),
         box_fd=box_fd,
+        job=channels.take(pipe.ours) if pipe else -1,
         started_s=time.monotonic(),
     )
 
@@ -146,32 +165,6 @@ def _wait(fd: int, deadline_s: float) -> None:
     poll.register(fd, select.POLLIN)
     if not poll.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
         raise SandboxFailed(f"it was not set up within {START_TIMEOUT_S:.0f} s")
-
-
-def _admit(init_pid: int, account: Account) -> tuple[int, int]:
-    """Put the waiting sandbox under all limits. Returns a pidfd of its init and its /box."""
-    pidfd = os.pidfd_open(init_pid)
-    box_fd = -1
-    try:
-        # Our root would mean that bwrap died and the pid is somebody else's.
-        inside = f"/proc/{init_pid}/root"
-        if Path(f"{inside}/").samefile("/"):
-            raise SandboxFailed("its root is the host's")
-        box_fd = os.open(f"{inside}{BOX}", _FOLDER)
-        proc_fd = os.open(f"{inside}/proc", _FOLDER)
-        try:
-            account.admit(Admitted(init_pid, proc_fd))
-        finally:
-            os.close(proc_fd)
-        Path(f"/proc/{init_pid}/oom_score_adj").write_text("1000")
-        with contextlib.suppress(PermissionError):  # root without CAP_SYS_NICE
-            os.setpriority(os.PRIO_PROCESS, init_pid, NICENESS)
-    except BaseException:
-        os.close(pidfd)
-        if box_fd >= 0:
-            os.close(box_fd)
-        raise
-    return pidfd, box_fd
 
 
 def _kill_unstarted(monitor: subprocess.Popen[bytes], init_pid: int | None) -> None:

@@ -31,6 +31,10 @@ class Launched:
     status: int
     box_fd: int
     started_s: float
+    job: int = -1
+    """Where a waiting sandbox reads its job; -1 once it has it, or if it did not wait."""
+    gone: bool = False
+    """Whether nothing of it is alive any more, for certain."""
 
     def kill(self) -> None:
         """End everything in the sandbox at once; harmless when it has ended."""
@@ -50,6 +54,7 @@ class Launched:
             if not poll.poll(END_TIMEOUT_S * 1000):
                 raise SandboxFailed("A sandbox did not end when it was killed.")
         self.monitor.wait()
+        self.gone = True
         try:
             used = os.wait4(self.init_pid, 0)[2]
         except ChildProcessError:
@@ -83,12 +88,19 @@ class Launched:
         """With `box_fd` the last hold on the run's files goes."""
         for fd in (self.monitor_pidfd, self.init_pidfd, self.status, self.box_fd):
             os.close(fd)
+        self.close_job()
+
+    def close_job(self) -> None:
+        if self.job >= 0:
+            os.close(self.job)
+            self.job = -1
 
 
 def _complete(usage: Usage, used: resource.struct_rusage) -> Usage:
     """A run shorter than the watchdog's look is known by what the kernel says of the dead init."""
     if usage.counted:
         return usage
-    cpu_ms = max(usage.cpu_ms or 0, round((used.ru_utime + used.ru_stime) * 1000))
+    dead_cpu_ms = round((used.ru_utime + used.ru_stime) * 1000) - usage.cpu_before_ms
+    cpu_ms = max(usage.cpu_ms or 0, dead_cpu_ms)
     peak_bytes = max(usage.peak_memory_bytes or 0, used.ru_maxrss * KIB)
     return Usage(cpu_ms, peak_bytes, usage.oom_killed)

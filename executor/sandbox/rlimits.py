@@ -1,10 +1,12 @@
-"""The resource limits of a run, set by a program inside the sandbox that then becomes the runtime.
+"""The resource limits of a run.
 
-Inside, because RLIMIT_NPROC set outside the namespace would be shared by all runs of a uid (trap 1),
-and because a root without CAP_SYS_RESOURCE may not set them for another uid from outside.
+They are set on the init of the sandbox while it waits at its gate (`outside`), or, where the kernel does not
+allow that, by a program inside the sandbox that then becomes the runtime (`limited`).
+Never before the namespace is made: RLIMIT_NPROC would be shared by all runs of a uid (trap 1).
 """
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from executor.sandbox.limits import KIB, Limits
@@ -13,6 +15,7 @@ from executor.sandbox.runtimes import Runtime
 # Tried in this order; the first two are part of nearly every system, the third of every Python.
 _PRLIMIT = ("/usr/bin/prlimit", "/bin/prlimit")
 _SHELL = "/bin/sh"
+ENV_PROGRAM = "/usr/bin/env"
 _SHELL_SCRIPT = (
     "ulimit -c 0 && ulimit -n {files} && ulimit -d {data_kib} && {{ ulimit -u {nproc} 2>/dev/null || "
     'ulimit -p {nproc}; }} && exec "$@"; exit 126'
@@ -24,6 +27,25 @@ _PYTHON_SCRIPT = (
     " r.setrlimit(n,(v,v))\n"
     "os.execv(sys.argv[1],sys.argv[1:])"
 )
+
+
+def outside(data_bytes: int, limits: Limits) -> dict[int, int]:
+    """The limits by their numbers, for `Job.rlimits`."""
+    return {
+        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_DATA: data_bytes,
+        resource.RLIMIT_NOFILE: limits.descriptors,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+
+
+def through_env(env: Mapping[str, str]) -> list[str]:
+    """What sets `env` behind the limits.
+
+    With LD_PRELOAD among it, the program that sets the limits would else run the caller's code before them.
+    """
+    return [ENV_PROGRAM, *(f"{name}={value}" for name, value in env.items())] if env else []
 
 
 def prlimit_program() -> str | None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from executor.sandbox.accounting import Account, Accountant
 from executor.sandbox.bare import Bare, NoAccount, launch_bare
+from executor.sandbox.capture import OnOutput
 from executor.sandbox.errors import SandboxFailed
 from executor.sandbox.execute import Ending, execute
 from executor.sandbox.launch import Job, Kit, launch
@@ -19,15 +20,17 @@ from shared.jobs import OutputFile
 
 RunningT = TypeVar("RunningT", Launched, Bare)
 AccountT = TypeVar("AccountT", bound=Account)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Feed:
-    """What a run is given besides its job: standard input, seconds of wall clock, how to answer."""
+    """What a run is given besides its job: input, seconds of wall clock, how to answer, who listens."""
 
     stdin: bytes
     timeout_s: float
     encoding: Encoding = "utf-8"
+    on_output: OnOutput | None = None
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,31 @@ async def run_sandboxed(
     kit: Kit, accountant: Accountant, pool: Executor, *, identity: Identity, job: Job, feed: Feed
 ) -> Finished:
     """Run `job` in a sandbox of its own. Raises `SandboxFailed` when that breaks, not the job."""
+    running, account = await start_sandboxed(kit, accountant, pool, identity, job)
+    return await finish_sandboxed(running, account, accountant.interval_s, pool, feed)
+
+
+async def start_sandboxed(
+    kit: Kit, accountant: Accountant, pool: Executor, identity: Identity, job: Job
+) -> tuple[Launched, Account]:
+    """A sandbox with its account: it runs `job`, or waits in its loader. Raises `SandboxFailed`."""
 
     def start() -> tuple[Launched, Account]:
-        account = accountant.open()
+        account = accountant.open(job.limits.memory_bytes)
         try:
             return launch(kit, job, identity, account), account
         except BaseException:
             account.close()
             raise
 
-    running, account = await _started(pool, start)
-    finished = await _drive(running, account, accountant.interval_s, pool, feed)
+    return await _started(pool, start)
+
+
+async def finish_sandboxed(
+    running: Launched, account: Account, interval_s: float, pool: Executor, feed: Feed
+) -> Finished:
+    """Drive what was started to its end. Raises `SandboxFailed` when that breaks, not the job."""
+    finished = await _drive(running, account, interval_s, pool, feed)
     if finished.ending.exit_code is None and finished.ending.killed is None:
         said = finished.ending.stderr[-300:].decode("utf-8", "replace").strip() or "no message"
         raise SandboxFailed(f"The sandbox broke before the code had ended ({said}).")
@@ -72,15 +89,16 @@ async def _drive(
     running: Launched | Bare, account: Account, interval_s: float, pool: Executor, feed: Feed
 ) -> Finished:
     try:
-        ending = await execute(
+        ending, (files, left_out) = await execute(
             running,
             account,
             stdin=feed.stdin,
             timeout_s=feed.timeout_s,
             interval_s=interval_s,
             pool=pool,
+            on_output=feed.on_output,
+            afterwards=lambda: collect(running.box_fd, feed.encoding, LIMITS),
         )
-        files, left_out = await _call(pool, lambda: collect(running.box_fd, feed.encoding, LIMITS))
         return Finished(ending, files, left_out)
     finally:
         running.close()
@@ -90,24 +108,22 @@ async def _started(
     pool: Executor, start: Callable[[], tuple[RunningT, AccountT]]
 ) -> tuple[RunningT, AccountT]:
     """What `start` started. If we are cancelled meanwhile, it is ended first."""
-    starting = asyncio.ensure_future(_call(pool, start))
+    starting = asyncio.ensure_future(call(pool, start))
     try:
         return await asyncio.shield(starting)
     except asyncio.CancelledError:
         await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
-            await _call(pool, lambda: _abandon(*starting.result()))
+            await call(pool, lambda: abandon(*starting.result()))
         raise
 
 
-def _abandon(running: Launched | Bare, account: Account) -> None:
+def abandon(running: Launched | Bare, account: Account) -> None:
+    """End what nobody drove. Blocks."""
     running.kill()
     running.finish(account)
     running.discard()
 
 
-T = TypeVar("T")
-
-
-async def _call(pool: Executor, work: Callable[[], T]) -> T:
+async def call(pool: Executor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(pool, work)

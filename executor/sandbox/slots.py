@@ -1,22 +1,31 @@
-"""How many runs at a time: a slot for each, a bounded queue before them, then a refusal."""
+"""How many runs at a time: each needs a slot and its memory; a bounded queue before them, then a refusal."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from executor.sandbox.errors import ExecutorBusy
+from executor.sandbox.errors import ExecutorBusy, SizeUnavailable
+
+
+@dataclass(eq=False)
+class _Turn:
+    memory_mb: int
+    came: asyncio.Future[int]
 
 
 class Slots:
-    """Slot numbers `0..count-1`, handed out in order of arrival."""
+    """Slot numbers `0..count-1` and `memory_mb` of memory, handed out in order of arrival."""
 
-    def __init__(self, count: int, queue: int, max_wait_s: float) -> None:
+    def __init__(self, count: int, queue: int, max_wait_s: float, memory_mb: int | None = None) -> None:
         self.count = count
+        self.memory_mb = memory_mb
         self._queue = queue
         self._max_wait_s = max_wait_s
         self._free = deque(range(count))
-        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._memory_used_mb = 0
+        self._waiting: deque[_Turn] = deque()
 
     @property
     def free(self) -> int:
@@ -26,44 +35,82 @@ class Slots:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    @property
+    def retry_after_s(self) -> int:
+        return max(1, round(self._max_wait_s / 2))
+
+    def accepts(self, memory_mb: int = 0) -> bool:
+        """Whether a run that came now would be started, or wait, but not be refused."""
+        if self._waiting or not self._fits(memory_mb):
+            return len(self._waiting) < self._queue
+        return True
+
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[int]:
-        """Hold a slot. Raises `ExecutorBusy` at once when the queue is full, or after `max_wait_s`."""
-        number = await self._take()
+    async def slot(self, memory_mb: int = 0) -> AsyncIterator[int]:
+        """Hold a slot and its memory.
+
+        Raises `ExecutorBusy` at once when the queue is full, or after `max_wait_s`; `SizeUnavailable` when
+        there can never be so much memory.
+        """
+        if self.memory_mb is not None and memory_mb > self.memory_mb:
+            raise SizeUnavailable(
+                f"A run of {memory_mb} MB does not fit this executor, which has {self.memory_mb} MB for runs "
+                "(EXECUTOR_MEMORY_MB)."
+            )
+        number = await self._take(memory_mb)
         try:
             yield number
         finally:
-            self._give_back(number)
+            self._give_back(number, memory_mb)
 
-    async def _take(self) -> int:
-        if self._free:
-            return self._free.popleft()
+    async def _take(self, memory_mb: int) -> int:
+        if not self._waiting and self._fits(memory_mb):
+            return self._hand_out(memory_mb)
         if len(self._waiting) >= self._queue:
             raise self._busy()
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        turn = _Turn(memory_mb, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         try:
             async with asyncio.timeout(self._max_wait_s):
-                return await turn
+                return await turn.came
         except (TimeoutError, asyncio.CancelledError) as exc:
-            if turn.done() and not turn.cancelled():
-                self._give_back(turn.result())  # it came as we were leaving
+            if turn.came.done() and not turn.came.cancelled():
+                self._give_back(turn.came.result(), memory_mb)  # it came as we were leaving
             elif turn in self._waiting:
                 self._waiting.remove(turn)
+                self._serve()  # a large one in front may have held up those behind it
             if isinstance(exc, TimeoutError):
                 raise self._busy() from None
             raise
 
-    def _give_back(self, number: int) -> None:
+    def _fits(self, memory_mb: int) -> bool:
+        return bool(self._free) and (
+            self.memory_mb is None or self._memory_used_mb + memory_mb <= self.memory_mb
+        )
+
+    def _hand_out(self, memory_mb: int) -> int:
+        self._memory_used_mb += memory_mb
+        return self._free.popleft()
+
+    def _give_back(self, number: int, memory_mb: int) -> None:
+        self._free.appendleft(number)
+        self._memory_used_mb -= memory_mb
+        self._serve()
+
+    def _serve(self) -> None:
+        """Strictly in order: what is large is not overtaken for ever by what is small."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(number)
+            turn = self._waiting[0]
+            if turn.came.done():
+                self._waiting.popleft()
+            elif self._fits(turn.memory_mb):
+                self._waiting.popleft()
+                turn.came.set_result(self._hand_out(turn.memory_mb))
+            else:
                 return
-        self._free.append(number)
 
     def _busy(self) -> ExecutorBusy:
         return ExecutorBusy(
             f"All {self.count} slots are busy and {len(self._waiting)} runs are waiting; try again.",
-            retry_after_s=max(1, round(self._max_wait_s / 2)),
+            retry_after_s=self.retry_after_s,
         )

@@ -5,6 +5,7 @@ import time
 import httpx
 import pytest
 
+from tests.attacks.facilitator import success_of
 from tests.attacks.world import World, challenge_of, new_body, price_of, wait_until
 from tests.support.standin import Answer, always
 from tests.support.wallets import Wallet
@@ -85,3 +86,21 @@ def test_a_size_that_is_none_is_a_400_that_lists_them(broker: httpx.Client, size
     refused = broker.post("/run", json=new_body(size=size))
     assert (refused.status_code, refused.json()["code"]) == (400, "unknown_size")
     assert "small, medium, large" in refused.json()["error"]
+
+
+def test_a_withheld_result_can_be_paid_for_while_the_executor_is_full(
+    world: World, broker: httpx.Client, wallet: Wallet
+) -> None:
+    body = new_body()
+    world.facilitator.on_settle = lambda asked: Answer.of(
+        success_of(asked, success=False, transaction="", errorReason="insufficient_funds")
+    )
+    first = wallet.pay_v2(challenge_of(broker, body))
+    assert broker.post("/run", json=body, headers=first).status_code == 402
+    world.facilitator.on_settle = None
+    world.quote.refusal = FULL
+    wait_until(lambda: status_of(broker, new_body()) == 503, "the broker hears that the executor is full", 2)
+    again = broker.post("/run", json=body, headers=first)
+    assert (again.status_code, again.json()["code"]) == (402, "insufficient_funds")
+    paid = broker.post("/run", json=body, headers=wallet.pay_v1(again))
+    assert (paid.status_code, world.runs(body)) == (200, 1)

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from tests.attacks.world import World, challenge_of, closed, http_request, new_body, opened, running_world
-from tests.support.services import Process, free_port
+from tests.support.ports import free_port
+from tests.support.services import Process
 from tests.support.standin import Answer, always
 from tests.support.wallets import Wallet, new_wallet, receipt_of
 

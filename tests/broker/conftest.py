@@ -46,7 +46,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'broker.sqlite'}"
     else:
-        url = database_url(request.getfixturevalue("new_postgres")(), tmp_path)
+        url = database_url(request.getfixturevalue("postgres_url"), tmp_path)
     database = Database(url)
     await database.migrate("broker:migrations", "broker_version")
     yield database

@@ -1,10 +1,7 @@
 """What the devnet's tests share: a payer, the wire bodies of x402, a client, a devnet process."""
 
 import os
-import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +10,9 @@ from typing import Any
 
 import httpx
 from eth_account import Account
+
+from tests.support.ports import free_port
+from tests.support.programs import Recorded
 
 # As payments.md §1 states them; the devnet reads its own from the x402 package.
 USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
@@ -160,27 +160,15 @@ class Client:
         return response.json()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def start(home: Path, port: int, **environment: str) -> "subprocess.Popen[str]":
+def start(home: Path, port: int, **environment: str) -> Recorded:
     """`python -m devnet` in a process of its own, in an empty folder (no `.env`)."""
     home.mkdir(exist_ok=True)
     base = {key: value for key, value in os.environ.items() if not key.startswith(("X402_", "DEVNET_"))}
-    return subprocess.Popen(
-        [sys.executable, "-m", "devnet"],
-        cwd=home,
-        env={**base, "GALAKSIO_HOME": str(home), "DEVNET_PORT": str(port), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    settings = {"GALAKSIO_HOME": str(home), "DEVNET_PORT": str(port), **environment}
+    return Recorded("devnet", cwd=home, env={**base, "PYTHONUNBUFFERED": "1", **settings})
 
 
-def end_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
+def end_of(process: "Recorded | subprocess.Popen[str]") -> tuple[str, str]:
     """Standard output and error of a process that ends by itself; one that does not is killed."""
     try:
         return process.communicate(timeout=40)
@@ -189,7 +177,7 @@ def end_of(process: "subprocess.Popen[str]") -> tuple[str, str]:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+def running(home: Path) -> Iterator[tuple[str, Recorded]]:
     """A devnet process that answers, and its address. It is killed (SIGKILL) at the end."""
     port = free_port()
     process = start(home, port)
@@ -197,17 +185,16 @@ def running(home: Path) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         wait_until_up(f"http://127.0.0.1:{port}", process)
         yield f"http://127.0.0.1:{port}", process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate(timeout=20)
 
 
-def wait_until_up(url: str, process: "subprocess.Popen[str]") -> None:
+def wait_until_up(url: str, process: "Recorded | subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(timeout=20)
         try:
-            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+            if httpx.get(f"{url}/health", timeout=2, verify=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.05)

@@ -10,7 +10,8 @@ import pytest
 import devnet
 from devnet.settings import DevnetSettings
 from shared.settings import load_settings
-from tests.devnet.support import end_of, free_port, running, start, wait_until_up
+from tests.devnet.support import end_of, running, start, wait_until_up
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize("network", ["base", "mainnet", "eip155:8453", "avalanche", "nonsense"])

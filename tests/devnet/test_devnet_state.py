@@ -22,11 +22,11 @@ from tests.devnet.support import (
     FakeClock,
     Payer,
     end_of,
-    free_port,
     payment,
     running,
     start,
 )
+from tests.support.ports import free_port
 
 SELLER = Payer().address
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,12 @@ def with_marker(marker: str) -> list[int]:
     return found
 
 
+def groups_of(pid: int) -> list[str]:
+    """The cgroups of the executor `pid`; others may come and go while we look."""
+    found = [name for _, folders, _ in os.walk("/sys/fs/cgroup") for name in folders]
+    return [name for name in found if name.startswith(f"galaksio-{pid}-")]
+
+
 def reap_adopted() -> None:
     """Take over the orphans of a killed executor: a sandbox in this process made us their subreaper."""
     with contextlib.suppress(ChildProcessError):
@@ -141,3 +149,12 @@ async def until(check: Callable[[], bool], timeout_s: float = 5.0) -> bool:
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "home"
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that runs of any uid can get to; pytest's own are closed."""
+    folder = Path(tempfile.mkdtemp(prefix="galaksio-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -1,5 +1,6 @@
 """Where figures are read and what is left behind by executors that were killed."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from executor.sandbox.accounting.cgroup_v1 import CgroupV1
 from executor.sandbox.accounting.cgroup_v2 import bill, oom_kills
 from executor.sandbox.accounting.groups import keyed, own_folder
 from executor.sandbox.limits import LIMITS
+from tests.executor.conftest import until
 
 
 @pytest.mark.parametrize(
@@ -37,17 +39,18 @@ def test_the_figures_of_cgroup_v2_are_read_from_its_files(tmp_path: Path) -> Non
     assert keyed(tmp_path / "cpu.stat", "nice_usec") is None
 
 
-def test_groups_of_a_dead_executor_are_emptied_and_removed() -> None:
+async def test_groups_of_a_dead_executor_are_emptied_and_removed() -> None:
     try:
         probe = CgroupV1(LIMITS, 0)
     except OSError as exc:
         pytest.skip(f"no cgroup v1 here: {exc}")
     parent = probe._groups._bases[0].parent
     probe.shutdown()
-    left = parent / "galaksio-999999999-1-1"
-    (left / "run-1").mkdir(parents=True)
+    made, left = (parent / f"{prefix}-999999999-1-{os.getpid()}" for prefix in ("unswept", "galaksio"))
+    (made / "run-1").mkdir(parents=True)
     with subprocess.Popen(["sleep", "300"]) as sleeper:
-        (left / "run-1" / "cgroup.procs").write_text(str(sleeper.pid))
+        (made / "run-1" / "cgroup.procs").write_text(str(sleeper.pid))
+        made.rename(left)  # complete: any executor of this machine that starts now sweeps it
         CgroupV1(LIMITS, 0).shutdown()
         assert sleeper.wait(5) == -9
-    assert not left.exists()
+    assert await until(lambda: not left.exists())

@@ -75,6 +75,9 @@ def test_arguments_decide_where_they_must(arch: str, strict: bool) -> None:
     assert decide(blob, audit, socketpair, 2, 1) == 97
     assert decide(blob, audit, ioctl, 0, 0x5413) == ALLOW
     assert decide(blob, audit, ioctl, 0, (1 << 32) | 0x5412) == EPERM
+    fcntl = {"x86_64": 72, "aarch64": 25}[arch]
+    assert decide(blob, audit, fcntl, 0, 1026) == EPERM  # F_NOTIFY
+    assert decide(blob, audit, fcntl, 0, 6) == ALLOW  # F_SETLK
 
 
 @pytest.mark.parametrize(("arch", "strict"), BOTH)

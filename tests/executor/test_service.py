@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.executor.conftest import REPO, descendants, reap_adopted, until, with_marker
+from tests.executor.conftest import REPO, descendants, groups_of, reap_adopted, until, with_marker
+from tests.support import programs
+from tests.support.ports import free_port
 
 RANDOM = "import random; print(random.random())"
 
@@ -23,7 +24,7 @@ RANDOM = "import random; print(random.random())"
 class Service:
     """A running executor."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+    def __init__(self, process: programs.Program, port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
         self.client = httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False)
@@ -31,18 +32,23 @@ class Service:
     async def post(self, path: str, body: Any, **kwargs: Any) -> httpx.Response:
         return await self.client.post(path, json=body, **kwargs)
 
+    async def local(self) -> dict[str, Any]:
+        """Its row of `GET /providers`."""
+        (found,) = (await self.client.get("/providers")).json()["providers"]
+        return dict(found)
+
+    def processes(self) -> list[int]:
+        return descendants(self.process.pid)
+
+    def left_of(self, processes: list[int]) -> list[int]:
+        return [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+
     async def execute(self, job_id: str, code: str, **fields: Any) -> httpx.Response:
         task = {"jobId": job_id, "taskType": "run", "provider": "local", "code": code, **fields}
         return await self.post("/execute", task)
 
 
 Start = Callable[..., Any]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
@@ -53,8 +59,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async def go(**env: str) -> Service:
         port = free_port()
         with (tmp_path / f"log-{len(started)}").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "executor"],
+            process = programs.start(
+                "executor",
                 cwd=REPO,
                 env={
                     "PATH": os.environ["PATH"],
@@ -62,9 +68,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
                     "GALAKSIO_HOME": str(tmp_path / "home"),
                     "EXECUTOR_PORT": str(port),
                     "EXECUTOR_LEASE_S": "2",
+                    "PYTHONUNBUFFERED": "1",
+                    "EXECUTOR_POOL": "1",
                     **env,
                 },
-                stderr=log,
+                stdout=log,
             )
         service = Service(process, port)
         started.append(service)
@@ -249,34 +257,44 @@ async def test_strangers_need_the_token(start: Start) -> None:
 async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_reported_lost(start: Start) -> None:
     service = await start()
     marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
-    code = "import os, time\nif os.fork() == 0: os.setsid()\ntime.sleep(300)"
+    code = f"import os, time\nif os.fork() == 0: os.setsid()\nos.execl('/bin/sleep', '{marker}', '300')"
     call = asyncio.create_task(service.execute("lost", code, args=[marker]))
-    # bwrap, its init and both processes of the code: all are through the gate.
-    assert await until(lambda: len(with_marker(marker)) == 4)
+    assert await until(lambda: len(with_marker(marker)) >= 2)  # both processes of the code
+    assert await until(lambda: len(service.processes()) >= 8)  # and one sandbox that waits, at least
+    processes = service.processes()
     service.process.send_signal(signal.SIGKILL)
     service.process.wait()
     with pytest.raises(httpx.TransportError):
         await call
     assert await until(lambda: with_marker(marker) == [])
-    reap_adopted()
+    assert await until(lambda: (reap_adopted(), service.left_of(processes))[1] == [])
     again = await start()
     answer = await again.execute("lost", code, args=[marker])
     assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
     assert with_marker(marker) == []
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert groups_of(service.process.pid) == []
 
 
-async def test_sigterm_lets_a_running_job_finish_and_leaves_nothing(start: Start) -> None:
-    service = await start()
-    call = asyncio.create_task(service.execute("a", "import time; time.sleep(1); print('done')"))
-    assert await until(lambda: descendants(service.process.pid) != [])
+async def test_sigterm_gives_running_jobs_their_time_and_leaves_nothing(start: Start) -> None:
+    service = await start(EXECUTOR_DRAIN_S="2", EXECUTOR_SLOTS="2")
+    calls = [
+        asyncio.create_task(service.execute(name, f"import time; time.sleep({sleep_s}); print('done')"))
+        for name, sleep_s in (("a", 1), ("b", 300))
+    ]
+    while (await service.local())["slotsFree"] > 0:
+        await asyncio.sleep(0.02)
+    assert await until(lambda: len(service.processes()) > 6)
+    processes = service.processes()
+    began_s = time.monotonic()
     service.process.terminate()
-    assert (await call).json()["result"]["stdout"] == "done\n"
-    assert (
-        await asyncio.to_thread(service.process.wait, 15) == 0
-        or service.process.returncode == -signal.SIGTERM
-    )
-    assert list(Path("/sys/fs/cgroup").glob(f"**/galaksio-{service.process.pid}-*")) == []
+    assert await until(lambda: len(service.processes()) <= 6)  # two runs: monitor, init and code each
+    assert (await calls[0]).json()["result"]["stdout"] == "done\n"
+    stopped = await calls[1]
+    assert (stopped.status_code, stopped.json()["code"]) == (503, "executor_draining")
+    assert 2 <= time.monotonic() - began_s < 10
+    assert await asyncio.to_thread(service.process.wait, 15) in (0, -signal.SIGTERM)
+    assert service.left_of(processes) == []
+    assert groups_of(service.process.pid) == []
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from executor.sandbox.engine import Options
-from executor.sandbox.errors import ExecutorBusy
+from executor.sandbox.errors import ExecutorBusy, SizeUnavailable
 from executor.sandbox.slots import Slots
 from tests.executor.conftest import opened, runner
 
@@ -77,3 +77,68 @@ async def test_a_cancelled_run_is_killed_and_its_slot_is_free_again() -> None:
         assert (await runner(sandbox)("print(1)")).stdout == "1\n"
     finally:
         await sandbox.close()
+
+
+async def test_memory_is_handed_out_like_slots_and_in_order() -> None:
+    slots, order = Slots(8, 4, 5.0, memory_mb=1024), list[int]()
+    releases = [asyncio.Event() for _ in range(3)]
+
+    async def take(name: int, memory_mb: int) -> None:
+        async with slots.slot(memory_mb):
+            order.append(name)
+            await releases[name].wait()
+
+    tasks = [asyncio.create_task(take(0, 512)), asyncio.create_task(take(1, 1024))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(take(2, 256)))  # would fit, but the large one came before
+    await asyncio.sleep(0)
+    assert (order, slots.free, slots.waiting) == ([0], 7, 2)
+    assert slots.accepts(256) and slots.accepts(1024)
+    releases[0].set()
+    await asyncio.sleep(0.01)
+    assert order == [0, 1]
+    releases[1].set()
+    releases[2].set()
+    await asyncio.gather(*tasks)
+    assert (order, slots.free, slots.waiting) == ([0, 1, 2], 8, 0)
+
+
+async def test_more_memory_than_there_is_is_refused_and_not_waited_for() -> None:
+    slots = Slots(1, 4, 5.0, memory_mb=512)
+    with pytest.raises(SizeUnavailable, match="1024 MB") as caught:
+        async with slots.slot(1024):
+            pass
+    assert (caught.value.status, slots.free) == (503, 1)
+
+
+async def test_one_that_gives_up_waiting_does_not_hold_up_those_behind_it() -> None:
+    slots, release, order = Slots(2, 4, 5.0, memory_mb=512), asyncio.Event(), list[int]()
+
+    async def take(memory_mb: int) -> None:
+        async with slots.slot(memory_mb):
+            order.append(memory_mb)
+            await release.wait()
+
+    tasks = [asyncio.create_task(take(memory_mb)) for memory_mb in (256, 512, 128)]
+    await asyncio.sleep(0.01)
+    assert order == [256]
+    tasks[1].cancel()
+    await asyncio.sleep(0.01)
+    assert order == [256, 128]
+    release.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_whether_it_accepts_is_known_before_anyone_is_refused() -> None:
+    slots, release = Slots(1, 1, 5.0), asyncio.Event()
+    accepted = []
+    tasks = []
+    for name in range(3):
+        accepted.append(slots.accepts())
+        if name < 2:
+            tasks.append(asyncio.create_task(hold(slots, release, [], name)))
+            await asyncio.sleep(0)
+    assert accepted == [True, True, False]
+    release.set()
+    await asyncio.gather(*tasks)
+    assert slots.accepts() and not Slots(1, 0, 5.0, memory_mb=100).accepts(200)

@@ -92,16 +92,7 @@ def test_another_network_than_the_one_logged_in_for_is_not_paid_on(
 def test_code_is_read_from_standard_input(
     stack: Stack, logged_in: Wallet, tmp_path: Path, home: Path
 ) -> None:
-    done = subprocess.run(
-        [Path(sys.executable).parent / "galaksio", "run", "-", "-l", "python"],
-        input="print('piped')",
-        cwd=tmp_path,
-        env={"GALAKSIO_HOME": str(home), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = galaksio("run", "-", "-l", "python", cwd=tmp_path, home=home, text="print('piped')")
     assert (done.returncode, done.stdout) == (0, "piped\n"), done.stderr
 
 
@@ -170,7 +161,7 @@ def test_logout_forgets_the_key(logged_in: Wallet, tmp_path: Path, home: Path) -
 
 def test_without_a_command_there_is_a_shell(stack: Stack, tmp_path: Path, home: Path) -> None:
     done = subprocess.run(
-        [Path(sys.executable).parent / "galaksio"],
+        [Path(sys.executable).parent / "galaksio"],  # the installed command itself
         input=f"quote run --url {stack.broker}\nconfig\n'unbalanced\nexit\n",
         cwd=tmp_path,
         env={"GALAKSIO_HOME": str(home), "PATH": "/usr/bin:/bin"},

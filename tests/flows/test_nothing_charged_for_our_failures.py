@@ -12,10 +12,13 @@ import pytest
 
 from executor.sandbox.program import find_bwrap, reachable
 from executor.sandbox.runtimes import Identity
+from tests.support.index import PackageIndex, wheel
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 BODY = {"code": "print('after all')"}
+BELIEVED_S = 1.0
+"""So long quote believes what the executor said of itself."""
 
 
 @pytest.fixture(scope="module")
@@ -82,22 +85,68 @@ def test_a_sandbox_that_breaks_costs_nothing(fragile: Stack, payer: Wallet) -> N
             fragile.launch("executor").wait_ready()
 
 
+def test_packages_that_cannot_be_had_cost_nothing(fragile: Stack, payer: Wallet) -> None:
+    """Neither for ever (400) nor for now (503); for now, the same payment works later."""
+    url = fragile.broker + "/run"
+    code = "import good; print(good.VERSION)"
+
+    def ask(name: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        body = {"code": code, "dependencies": [name]}
+        return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
+
+    index = PackageIndex()
+    index.add("good", wheel("good"))
+    fragile.processes["executor"].stop()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        settings = {"EXECUTOR_INDEX_URL": index.url, "EXECUTOR_LAYERS": f"{folder}/layers"}
+        fragile.launch("executor", **settings).wait_ready()
+        try:
+            assert ask("good @ http://127.0.0.1/good.whl").json()["code"] == "dependency_invalid"
+            before = fragile.balance(payer.address)
+            never = ask("unknown", payer.pay_v2(ask("unknown")))
+            assert (never.status_code, never.json()["code"]) == (400, "dependency_not_found")
+            headers = payer.pay_v2(ask("good"))
+            index.broken = True
+            later = ask("good", headers)
+            assert (later.status_code, later.json()["code"]) == (503, "dependency_index_unavailable")
+            assert fragile.balance(payer.address) == before
+            index.broken = False
+            done = ask("good", headers)
+            assert done.json()["result"]["stdout"] == "1.0\n", done.text
+            assert done.json()["result"]["dependencies"] == ["good==1.0"]
+            rows = httpx.get(fragile.broker + "/runtimes", trust_env=False).json()["runtimes"]
+            assert [row["name"] for row in rows if row["dependencies"]] == ["python"]
+        finally:
+            fragile.processes["executor"].stop()
+            index.close()
+    fragile.launch("executor").wait_ready()
+
+
 def test_a_machine_without_a_sandbox_sells_nothing(fragile: Stack) -> None:
     fragile.processes["executor"].stop()
     fragile.launch("executor", EXECUTOR_BWRAP="/bin/false").wait_ready()
     try:
-        time.sleep(0.6)  # quote believes the executor's last word for half a second
-        response = httpx.post(
-            fragile.broker + "/run", json={"code": "print('no sandbox')"}, timeout=60, trust_env=False
-        )
-        assert response.status_code == 503
+        response = _answer(fragile, 503, within_s=BELIEVED_S + 10)
         assert response.json()["error"] == "No providers available"
         assert response.json()["code"] == "sandbox_unavailable"
         assert "sandbox" in str(response.json()["providers"]).lower()
     finally:
         fragile.processes["executor"].stop()
         fragile.launch("executor").wait_ready()
-        time.sleep(1.1)  # and the broker quote's, as long again
+        _answer(fragile, 402, within_s=BELIEVED_S + 10)
+
+
+def _answer(stack: Stack, status: int, *, within_s: float) -> httpx.Response:
+    """The answer to code that was never asked for before, once it has that status."""
+    deadline = time.monotonic() + within_s
+    while True:
+        body = {"code": f"print({time.monotonic_ns()})"}
+        response = httpx.post(stack.broker + "/run", json=body, timeout=60, trust_env=False)
+        if response.status_code == status:
+            return response
+        assert time.monotonic() < deadline, response.text
+        time.sleep(0.1)
 
 
 def test_without_quote_nothing_is_sold(fragile: Stack) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.services import clean_environment, free_port
+from tests.support import programs
+from tests.support.ports import free_port
+from tests.support.services import clean_environment
 from tests.support.wallets import funded_wallet
 
 BIN = Path(sys.executable).parent
@@ -21,15 +23,12 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("devnet", "quote", "executor", "broker")
 
 
-def galaksio(*words: str, cwd: Path, home: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "galaksio", *words],
-        cwd=cwd,
-        env=clean_environment(GALAKSIO_HOME=str(home), **more),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def galaksio(
+    *words: str, cwd: Path, home: Path, text: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """The command without its shell script: `python -m cli`."""
+    return programs.run(
+        "cli", *words, cwd=cwd, env=clean_environment(GALAKSIO_HOME=str(home), **more), text=text
     )
 
 
@@ -37,7 +36,7 @@ def wait_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(url + "/health", trust_env=False).status_code == 200:
+            if httpx.get(url + "/health", trust_env=False, verify=False).status_code == 200:
                 return
         except httpx.HTTPError:
             time.sleep(0.05)
@@ -108,15 +107,8 @@ def test_the_file_of_init_is_private_ignored_and_not_overwritten(tmp_path: Path)
 
 
 def run_module(module: str, tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module],
-        cwd=tmp_path,
-        env=clean_environment(**{"GALAKSIO_HOME": str(tmp_path / "home"), **settings}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = clean_environment(**{"GALAKSIO_HOME": str(tmp_path / "home"), **settings})
+    return programs.run(module, cwd=tmp_path, env=environment)
 
 
 GOOD_WALLET = "0x00000000000000000000000000000000000a11ce"

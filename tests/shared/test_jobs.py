@@ -32,7 +32,14 @@ def test_older_task_payloads_are_read(task: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("alias", "language"),
-    [("py", "python"), ("node", "javascript"), ("js", "javascript"), ("sh", "bash"), ("PYTHON", "python")],
+    [
+        ("py", "python"),
+        ("node", "javascript"),
+        ("js", "javascript"),
+        ("sh", "bash"),
+        ("ts", "typescript"),
+        ("PYTHON", "python"),
+    ],
 )
 def test_languages_have_aliases(alias: str, language: str) -> None:
     assert parse_run_request({"code": "x", "language": alias}).language == language
@@ -72,11 +79,16 @@ def test_dependencies_are_bounded() -> None:
         ({"code": "x", "language": ["python"]}, 400, "unknown_language"),
         ({"code": "x", "taskType": "cache"}, 400, "unknown_task_type"),
         ({"code": "x", "taskType": ["run"]}, 400, "unknown_task_type"),
-        ({"code": "x", "dependencies": ["numpy"]}, 400, "dependencies_unsupported"),
         ({"code": "x", "size": "huge"}, 400, "unknown_size"),
         ({"code": "x", "size": None}, 400, "unknown_size"),
         ({"code": "x", "size": 512}, 400, "unknown_size"),
         ({"code": "x", "size": ["small"]}, 400, "unknown_size"),
+        ({"code": "x", "language": "js", "dependencies": ["numpy"]}, 400, "dependencies_unsupported"),
+        ({"code": "x", "dependencies": "numpy"}, 400, "dependency_invalid"),
+        ({"code": "x", "dependencies": {"numpy": "2"}}, 400, "dependency_invalid"),
+        ({"code": "x", "dependencies": [7]}, 400, "dependency_invalid"),
+        ({"code": "x", "dependencies": ["six"] * 17}, 400, "dependency_invalid"),
+        ({"code": "x", "dependencies": ["./here"]}, 400, "dependency_invalid"),
         ({"code": "x", "timeout": 0}, 400, "invalid_request"),
         ({"code": "x", "timeout": 61}, 400, "invalid_request"),
         ({"code": "x", "timeout": float("nan")}, 400, "invalid_request"),

@@ -1,18 +1,22 @@
 """Real services as real processes, on free ports, each stack with a state folder of its own."""
 
 import os
-import socket
+import signal
+import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-READY_S = 45.0
+from tests.support import programs
+from tests.support.ports import free_port
+
+READY_S = 90.0
+"""Patience, for machines that are busy with other tests."""
 CLEAN = (
     "PORT",
     "DATABASE_URL",
@@ -23,11 +27,6 @@ CLEAN = (
     "PUBLIC_BASE_URL",
 )
 HOST_WALLET = "0x00000000000000000000000000000000000a11ce"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -45,7 +44,7 @@ class Process:
     name: str
     url: str
     log: Path
-    popen: subprocess.Popen[bytes]
+    popen: programs.Program
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -56,7 +55,10 @@ class Process:
             if self.popen.poll() is not None:
                 raise AssertionError(f"{self.name} ended with {self.popen.returncode}:\n{self.output()}")
             try:
-                if httpx.get(self.url + "/health", timeout=2, trust_env=False).status_code == 200:
+                if (
+                    httpx.get(self.url + "/health", timeout=2, trust_env=False, verify=False).status_code
+                    == 200
+                ):
                     return self
             except httpx.HTTPError:
                 time.sleep(0.05)
@@ -99,25 +101,39 @@ class Stack:
     def launch(self, module: str, name: str | None = None, **more: str) -> Process:
         """Start `python -m module` without waiting for it; a restarted service keeps its port."""
         name = name or module
-        port = self.ports.setdefault(name, free_port())
+        port = self.ports.get(name) or self.ports.setdefault(name, free_port())
         log = self.home / f"{name}.log"
         environment = {**self.environment, f"{module.upper()}_PORT": str(port), **more}
         with log.open("ab") as output:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", module],
-                env=environment,
-                cwd=self.home,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        process = Process(name, f"http://127.0.0.1:{port}", log, popen)
+            program = programs.start(module, env=environment, cwd=self.home, stdout=output)
+        process = Process(name, f"http://127.0.0.1:{port}", log, program)
         self.processes[name] = process
         return process
 
+    @contextmanager
+    def frozen(self, name: str = "broker") -> Iterator[None]:
+        """Stop a broker in its tracks, as by a laptop's lid, and let it go on afterwards.
+
+        It is stopped while we hold the write lock of the SQLite ledger: stopped with the lock, it would keep
+        everybody else from taking over.
+        """
+        program = self.processes[name].popen
+        with closing(sqlite3.connect(self.home / "broker.sqlite", timeout=READY_S)) as ledger:
+            ledger.execute("BEGIN IMMEDIATE")
+            program.send_signal(signal.SIGSTOP)
+            while Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
+            ledger.rollback()
+        try:
+            yield
+        finally:
+            program.send_signal(signal.SIGCONT)
+
     def balance(self, address: str) -> int:
         """Token balance on the chain, in atomic units."""
-        answer = httpx.get(f"{self.devnet}/balance/{address}", trust_env=False).raise_for_status()
+        answer = httpx.get(
+            f"{self.devnet}/balance/{address}", trust_env=False, verify=False
+        ).raise_for_status()
         return int(answer.json()["balance"])
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.services import free_port
+from tests.support.ports import free_port
 
 PATIENCE_S = 10
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from executor.sandbox.limits import LIMITS
+
 
 @dataclass(frozen=True)
 class Admitted:
@@ -20,6 +22,8 @@ class Usage:
     peak_memory_bytes: int | None
     oom_killed: bool
     counted: bool = False
+    cpu_before_ms: int = 0
+    """CPU that the sandbox had used when its run began; not in `cpu_ms`."""
 
 
 class Account(Protocol):
@@ -27,6 +31,9 @@ class Account(Protocol):
 
     def admit(self, admitted: Admitted) -> None:
         """Put the waiting sandbox under the limits. `OSError` when that cannot be done."""
+
+    def begin(self) -> None:
+        """A sandbox that waited gets its job: what it used before is not on the bill."""
 
     def over(self) -> bool:
         """Whether the run has to be killed for its memory. Called every `Accountant.interval_s`."""
@@ -42,7 +49,8 @@ class Accountant(Protocol):
     strict_filter: bool
     interval_s: float
 
-    def open(self) -> Account: ...
+    def open(self, memory_bytes: int = LIMITS.memory_bytes) -> Account:
+        """The account of a run that may use `memory_bytes`."""
 
     def shutdown(self) -> None:
         """Give back what was prepared; all accounts are closed."""

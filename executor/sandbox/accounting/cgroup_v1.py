@@ -1,6 +1,5 @@
 """Accounting by cgroup v1: the memory, pids and cpuacct hierarchies."""
 
-import contextlib
 from pathlib import Path
 
 from executor.sandbox.accounting.base import Usage
@@ -11,10 +10,12 @@ from executor.sandbox.accounting.groups import (
     mounts,
     own_folder,
     own_name,
+    read,
     remove,
     sweep,
+    write,
 )
-from executor.sandbox.limits import Limits
+from executor.sandbox.limits import LIMITS, Limits
 
 NEEDED = ("memory", "pids")
 WANTED = ("cpuacct",)
@@ -43,29 +44,47 @@ class CgroupV1:
             remove(bases)
             raise
 
-    def open(self) -> GroupAccount:
-        return GroupAccount(self._groups.take(), self._groups.give_back, self._oom_kills, self._bill)
+    def open(self, memory_bytes: int = LIMITS.memory_bytes) -> GroupAccount:
+        folders = self._groups.take()
+        if memory_bytes != self._limits.memory_bytes:
+            _limit(folders[0], memory_bytes)
+        return GroupAccount(folders, self._groups.give_back, self._oom_kills, self._bill, self._begin)
 
     def shutdown(self) -> None:
         self._groups.shutdown()
 
     def _prepare(self, folders: list[Path]) -> None:
         memory, pids = folders[0], folders[1]
-        (memory / "memory.limit_in_bytes").write_text(str(self._limits.memory_bytes))
-        # Absent or refused where swap is not accounted.
-        with contextlib.suppress(OSError):
-            (memory / "memory.memsw.limit_in_bytes").write_text(str(self._limits.memory_bytes))
-        (pids / "pids.max").write_text(str(self._limits.processes))
+        _limit(memory, self._limits.memory_bytes)
+        write(pids / "pids.max", str(self._limits.processes))
 
     def _oom_kills(self, folders: list[Path]) -> int:
         return keyed(folders[0] / "memory.oom_control", "oom_kill") or 0
 
     def _bill(self, folders: list[Path], oom_killed: bool) -> Usage:
-        peak = int((folders[0] / "memory.max_usage_in_bytes").read_text())
-        cpu_ms = None
-        if "cpuacct" in self._controllers:
-            cpu_ms = int((folders[-1] / "cpuacct.usage").read_text()) // 1_000_000
+        peak = int(read(folders[0] / "memory.max_usage_in_bytes"))
+        cpu_ms = self._cpu_ms(folders)
         return Usage(cpu_ms, peak, oom_killed, counted=cpu_ms is not None)
+
+    def _begin(self, folders: list[Path]) -> int:
+        write(folders[0] / "memory.max_usage_in_bytes", "0")
+        return self._cpu_ms(folders) or 0
+
+    def _cpu_ms(self, folders: list[Path]) -> int | None:
+        if "cpuacct" not in self._controllers:
+            return None
+        return int(read(folders[-1] / "cpuacct.usage")) // 1_000_000
+
+
+def _limit(memory: Path, limit_bytes: int) -> None:
+    """Set both limits: neither may ever be above (memory) or below (with swap) the other."""
+    swap = memory / "memory.memsw.limit_in_bytes"
+    for file, needed in ((swap, False), (memory / "memory.limit_in_bytes", True), (swap, False)):
+        try:
+            write(file, str(limit_bytes))
+        except OSError:  # no accounting of swap, or not yet below the other
+            if needed:
+                raise
 
 
 def _base(controller: str) -> Path | None:

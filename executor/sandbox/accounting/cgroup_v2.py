@@ -15,7 +15,7 @@ from executor.sandbox.accounting.groups import (
     remove,
     sweep,
 )
-from executor.sandbox.limits import Limits
+from executor.sandbox.limits import LIMITS, Limits
 
 NEEDED = frozenset({"memory", "pids"})
 SERVICE = "galaksio-service"
@@ -43,8 +43,11 @@ class CgroupV2:
             remove([base])
             raise
 
-    def open(self) -> GroupAccount:
-        return GroupAccount(self._groups.take(), self._groups.give_back, oom_kills, bill)
+    def open(self, memory_bytes: int = LIMITS.memory_bytes) -> GroupAccount:
+        folders = self._groups.take()
+        if memory_bytes != self._limits.memory_bytes:
+            (folders[0] / "memory.max").write_text(str(memory_bytes))
+        return GroupAccount(folders, self._groups.give_back, oom_kills, bill, cpu_used_ms)
 
     def shutdown(self) -> None:
         self._groups.shutdown()
@@ -61,6 +64,11 @@ class CgroupV2:
 
 def oom_kills(folders: list[Path]) -> int:
     return keyed(folders[0] / "memory.events", "oom_kill") or 0
+
+
+def cpu_used_ms(folders: list[Path]) -> int:
+    """`memory.peak` cannot be set back before Linux 6.12: it includes the start of the runtime."""
+    return (keyed(folders[0] / "cpu.stat", "usage_usec") or 0) // 1000
 
 
 def bill(folders: list[Path], oom_killed: bool) -> Usage:

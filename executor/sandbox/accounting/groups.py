@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from executor.sandbox.accounting.base import Admitted, Usage
@@ -75,7 +76,10 @@ class GroupAccount:
         give_back: Callable[[list[Path]], None],
         oom_kills: Callable[[list[Path]], int],
         bill: Callable[[list[Path], bool], Usage],
+        begin: Callable[[list[Path]], int] = lambda _: 0,
     ) -> None:
+        self._begin = begin
+        self._cpu_before_ms = 0
         self._folders = folders
         self._give_back = give_back
         self._oom_kills = oom_kills
@@ -83,7 +87,10 @@ class GroupAccount:
 
     def admit(self, admitted: Admitted) -> None:
         for folder in self._folders:
-            (folder / "cgroup.procs").write_text(str(admitted.init_pid))
+            write(folder / "cgroup.procs", str(admitted.init_pid))
+
+    def begin(self) -> None:
+        self._cpu_before_ms = self._begin(self._folders)
 
     def over(self) -> bool:
         # The kernel kills one process; the run it belonged to is not worth going on.
@@ -91,7 +98,9 @@ class GroupAccount:
 
     def close(self) -> Usage:
         try:
-            return self._bill(self._folders, self.over())
+            usage = self._bill(self._folders, self.over())
+            cpu_ms = None if usage.cpu_ms is None else usage.cpu_ms - self._cpu_before_ms
+            return replace(usage, cpu_ms=cpu_ms, cpu_before_ms=self._cpu_before_ms)
         finally:
             self._give_back(self._folders)
 
@@ -143,9 +152,27 @@ def remove(folders: list[Path]) -> None:
                 break
 
 
+def write(path: Path, text: str) -> None:
+    """As `Path.write_text`, at a third of its price: it is done several times for every run."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def read(path: Path) -> str:
+    """As `Path.read_text`, for small files of the kernel."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096).decode("ascii")
+    finally:
+        os.close(fd)
+
+
 def keyed(path: Path, key: str) -> int | None:
     """The number behind `key` in a file of `key value` lines."""
-    for line in path.read_text().splitlines():
+    for line in read(path).splitlines():
         name, _, value = line.partition(" ")
         if name == key:
             return int(value)

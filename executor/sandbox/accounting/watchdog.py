@@ -8,17 +8,16 @@ the machine runs out (`oom_score_adj` 1000).
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from executor.sandbox.accounting.base import Admitted, Usage
-from executor.sandbox.limits import KIB, Limits
+from executor.sandbox.limits import KIB, LIMITS, Limits
 
 _PAGE_TABLES = ("VmPTE:",)
 _RESIDENT = ("VmRSS:", "VmSwap:", *_PAGE_TABLES)
 _PROPORTIONAL = ("Pss:", "SwapPss:")
 _TICKS_MS = 1000 / os.sysconf("SC_CLK_TCK")
 _MOUNTS = ("root/box", "root/tmp", "root/dev/shm")
-OOM_FIRST = b"1000"
 
 
 class Watchdog:
@@ -31,8 +30,8 @@ class Watchdog:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
 
-    def open(self) -> "WatchdogAccount":
-        return WatchdogAccount(self._limits)
+    def open(self, memory_bytes: int = LIMITS.memory_bytes) -> "WatchdogAccount":
+        return WatchdogAccount(replace(self._limits, memory_bytes=memory_bytes))
 
     def shutdown(self) -> None:
         pass
@@ -45,11 +44,16 @@ class WatchdogAccount:
     limits: Limits
     peak_bytes: int = 0
     cpu_ms: int = 0
+    cpu_before_ms: int = 0
     was_over: bool = False
     _proc_fd: int = field(default=-1, repr=False)
 
     def admit(self, admitted: Admitted) -> None:
         self._proc_fd = os.dup(admitted.proc_fd)
+
+    def begin(self) -> None:
+        self.cpu_before_ms = self._cpu_used_ms()
+        self.cpu_ms = self.peak_bytes = 0
 
     def over(self) -> bool:
         try:
@@ -60,12 +64,11 @@ class WatchdogAccount:
         for pid in pids:
             memory += self._memory_of(pid)
             cpu_ms += self._cpu_ms_of(pid)
-            self._pin_oom_score(pid)
         if memory > self.limits.memory_bytes:
             # Resident pages that processes share were counted once for each of them.
             memory = self._mounted_bytes() + sum(map(self._proportional_memory_of, pids))
         self.peak_bytes = max(self.peak_bytes, memory)
-        self.cpu_ms = max(self.cpu_ms, int(cpu_ms))
+        self.cpu_ms = max(self.cpu_ms, int(cpu_ms) - self.cpu_before_ms)
         self.was_over = memory > self.limits.memory_bytes or self._sockets() > self.limits.sockets
         return self.was_over
 
@@ -73,7 +76,18 @@ class WatchdogAccount:
         if self._proc_fd >= 0:
             os.close(self._proc_fd)
             self._proc_fd = -1
-        return Usage(self.cpu_ms or None, self.peak_bytes or None, self.was_over)
+        return Usage(
+            self.cpu_ms or None, self.peak_bytes or None, self.was_over, cpu_before_ms=self.cpu_before_ms
+        )
+
+    def _cpu_used_ms(self) -> int:
+        """Of all its processes, from `/proc/<pid>/schedstat` (ns); `stat` counts in ticks of 10 ms."""
+        used_ns = 0
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for pid in self._list():
+                if pid.isdigit():
+                    used_ns += int(self._read(f"{pid}/schedstat").split()[0])
+        return used_ns // 1_000_000
 
     def _list(self) -> list[str]:
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc_fd)
@@ -121,17 +135,6 @@ class WatchdogAccount:
                 used += (found.f_blocks - found.f_bfree) * found.f_frsize
                 used += (found.f_files - found.f_ffree) * KIB
         return used
-
-    def _pin_oom_score(self, pid: str) -> None:
-        """Undo a run that lowers its score; where root set it, the kernel refuses that already."""
-        with contextlib.suppress(OSError):
-            if self._read(f"{pid}/oom_score_adj").strip() == OOM_FIRST:
-                return
-            fd = os.open(f"{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._proc_fd)
-            try:
-                os.write(fd, OOM_FIRST)
-            finally:
-                os.close(fd)
 
     def _sockets(self) -> int:
         """`sockets: used N` counts the sockets of the run's network namespace."""

@@ -30,6 +30,7 @@ AF_UNIX, AF_INET, AF_INET6 = 1, 2, 10
 STREAM, DGRAM, SEQPACKET = 1, 2, 5
 TYPE_MASK = 0xF  # without SOCK_CLOEXEC and SOCK_NONBLOCK
 PROTOCOLS = (0, 6, 17)  # default, TCP, UDP: not ICMP, SCTP, MPTCP
+F_NOTIFY = 1026  # linux/fcntl.h: signals when others touch a folder
 TERMINAL_IOCTLS = (0x5412, 0x541C, 0x541D)  # TIOCSTI, TIOCLINUX, TIOCCONS
 PERSONALITIES = (0, 0xFFFFFFFF)  # "plain Linux" and "tell me"
 
@@ -39,6 +40,7 @@ Table = dict[str, tuple[int | None, int | None]]
 SHAPED: Table = {
     "clone": (56, 220),
     "clone3": (435, 435),
+    "fcntl": (72, 25),
     "ioctl": (16, 29),
     "personality": (135, 92),
     "socket": (41, 198),
@@ -65,6 +67,12 @@ DENIED: Table = {
     "fspick": (433, 433),
     "get_kernel_syms": (177, None),
     "init_module": (175, 105),
+    # Marks on files of /usr tell what other runs and the host read there.
+    "inotify_add_watch": (254, 27),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    # One run can take all requests of the machine (fs.aio-max-nr).
+    "io_setup": (206, 0),
     "io_uring_enter": (426, 426),
     "io_uring_register": (427, 427),
     "io_uring_setup": (425, 425),
@@ -185,6 +193,7 @@ def build(arch: str, *, strict: bool) -> bytes:
     for name, body in (
         ("clone", _clone()),
         ("clone3", _clone3()),
+        ("fcntl", _fcntl()),
         ("ioctl", _ioctl()),
         ("personality", _personality()),
         ("socket", _socket((AF_UNIX, AF_INET, AF_INET6))),
@@ -212,6 +221,14 @@ def _clone3() -> Assembler:
     # Its flags are behind a pointer that a filter cannot follow; libc falls back to clone.
     body = Assembler()
     body.refuse(ENOSYS)
+    return body
+
+
+def _fcntl() -> Assembler:
+    body = Assembler()
+    body.load_arg(1)
+    body.when(JUMP_EQUAL, F_NOTIFY, ERRNO | EPERM)
+    body.answer(ALLOW)
     return body
 
 

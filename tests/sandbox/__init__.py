@@ -1,0 +1,1 @@
+"""Named attacks on the sandbox: what strangers would try, and that none of it works."""
