@@ -77,7 +77,9 @@ class RepeatMiddleware:
         if answer is not None:
             await answer.send_as(id_of_request(asked.own_id), send)
             return
-        await self.app(scope, _replayed(message, receive), self._repeats.keeping(key, scope, send))
+        if self._repeats.seen(key):
+            send = self._repeats.keeping(key, scope, send)
+        await self.app(scope, _replayed(message, receive), send)
 
     def _read(self, scope: Scope) -> _Asked | None:
         """What has to be the same for the same answer, or None for a request that is not for here."""

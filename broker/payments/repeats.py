@@ -21,6 +21,10 @@ MAX_ENTRIES = 1000
 MAX_BYTES = 8 * 1024 * 1024
 """Of all requests and answers that are kept, together."""
 
+SEEN_S = 60.0
+MAX_SEEN = 10_000
+"""An answer is kept only for a request that came before: one that never comes again costs no keeping."""
+
 LENGTH = b"content-length"
 _HEADERS = sorted([b"payment-required", b"cache-control", b"vary", b"content-type", LENGTH, REQUEST_ID])
 """The headers of a 402 that says the same to everybody; one with any other, or without one, is not kept."""
@@ -69,6 +73,8 @@ class Repeats:
         self._clock = clock
         self._kept: OrderedDict[Key, Answer] = OrderedDict()
         self.size_bytes = 0
+        self._seen: set[int] = set()
+        self._seen_until = 0.0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -79,6 +85,20 @@ class Repeats:
         if answer is not None and answer.kept_at <= self._clock() < answer.until:
             return answer
         return None
+
+    def seen(self, key: Key) -> bool:
+        """Whether an equal request came before, within about `SEEN_S`; from now on it did.
+
+        Only a hash is remembered: taking one request for another keeps an answer early, under its own key.
+        """
+        now = self._clock()
+        if now >= self._seen_until or len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+            self._seen_until = now + SEEN_S
+        mark = hash(key)
+        before = mark in self._seen
+        self._seen.add(mark)
+        return before
 
     def keeping(self, key: Key, scope: Scope, send: Send) -> Send:
         """`send`, which also keeps the answer if the gate says that it may be told again."""

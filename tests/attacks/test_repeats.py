@@ -42,7 +42,7 @@ def test_nobody_is_told_what_somebody_else_put_into_the_question(
     for _ in range(2):
         world.raw(http_request(content, *headers, **how))  # type: ignore[arg-type]
     expected = challenge_of(broker, clean)
-    for _ in range(2):
+    for _ in range(3):
         told = broker.post("/run", content=content, headers={"Content-Type": "application/json"})
         assert told.status_code == 402
         assert EVIL not in told.text + str(told.headers)
@@ -59,7 +59,7 @@ def test_a_payment_in_any_spelling_is_looked_at_though_the_bill_is_in_memory(
     world: World, broker: httpx.Client, name: str
 ) -> None:
     body = new_body()
-    for _ in range(2):
+    for _ in range(3):
         challenge_of(broker, body)
         status, _, text = world.raw(http_request(body, (name, "e30=")))
         assert (status, json.loads(text)["code"]) == (400, "invalid_payment")
@@ -69,7 +69,8 @@ def test_the_bill_in_memory_can_be_paid_and_stays_unpaid_for_others(
     world: World, broker: httpx.Client, wallet: Wallet
 ) -> None:
     body = new_body()
-    challenge_of(broker, body)
+    for _ in range(2):
+        challenge_of(broker, body)
     headers = wallet.pay_v2(challenge_of(broker, body))
     assert broker.post("/run", json=body, headers=headers).status_code == 200
     assert challenge_of(broker, body).json()["code"] == "payment_required"
@@ -91,7 +92,7 @@ def test_a_body_that_comes_in_pieces_or_chunks_is_read_to_its_end(world: World, 
     """Its beginning is another request, whose bill is in memory."""
     short = new_body()
     content = json.dumps(short).encode()
-    price = price_of(challenge_of(broker, short))
+    price, _ = (price_of(challenge_of(broker, short)) for _ in range(2))
     longer = content + b" " * 10 + b"}"
     whole = http_request(longer)
     chunked = http_request(content).replace(
@@ -114,7 +115,8 @@ def test_a_client_that_waits_to_be_told_to_go_on_gets_the_whole_answer(
     world: World, broker: httpx.Client
 ) -> None:
     body = new_body()
-    challenge_of(broker, body)
+    for _ in range(2):
+        challenge_of(broker, body)
     head, _, content = http_request(body, ("Expect", "100-continue")).partition(b"\r\n\r\n")
     with world.connection() as connection:
         connection.sendall(head + b"\r\n\r\n")

@@ -70,6 +70,13 @@ class Shop:
         self.price_atomic = PRICE_ATOMIC
         self.peer = str(ipaddress.ip_address(self.peer) + 1)
 
+    async def ask_twice(self) -> Told:
+        """The answer that is kept: the gate's to a request that came before."""
+        await self.ask()
+        kept = await self.ask()
+        assert kept.asked_gate
+        return kept
+
     async def ask(
         self,
         body: bytes | list[Message] = BODY,

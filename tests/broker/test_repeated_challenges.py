@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from broker.payments.paid_route import Call
 from broker.payments.repeat_middleware import MAX_BODY_BYTES
-from broker.payments.repeats import MAX_AGE_S
+from broker.payments.repeats import MAX_AGE_S, SEEN_S
 from shared.errors import Unavailable
 from tests.broker.shop import BODY, Shop, Told, open_shop, value_of
 
@@ -53,7 +53,7 @@ def offer_id(told: Told) -> str:
 
 
 async def test_the_answer_told_again_is_the_gates_but_for_the_request_id(shop: Shop) -> None:
-    first, again = await shop.ask(), await shop.ask()
+    first, again = await shop.ask_twice(), await shop.ask()
     own = await shop.ask(BODY, (b"x-request-id", b"mine-1.b"))
     malformed = await shop.ask(BODY, (b"x-request-id", b'"},{"'))
     ordinary = await shop.ask(BODY, (b"cookie", b"a=b"))
@@ -88,7 +88,7 @@ async def test_an_id_that_a_caller_chose_is_told_to_that_caller_alone(shop: Shop
 
 
 async def test_it_is_told_again_for_a_second_and_no_longer(shop: Shop) -> None:
-    first = await shop.ask()
+    first = await shop.ask_twice()
     shop.clock.now += MAX_AGE_S * 0.99
     assert not (await shop.ask()).asked_gate
     shop.clock.now += MAX_AGE_S * 0.02
@@ -100,7 +100,7 @@ async def test_it_is_told_again_for_a_second_and_no_longer(shop: Shop) -> None:
 
 
 async def test_the_offer_is_renewed_when_it_would_be_and_the_new_price_told_at_once(shop: Shop) -> None:
-    first = await shop.ask()
+    first = await shop.ask_twice()
     shop.price_atomic *= 7
     shop.clock.now += TTL_S / 2 - 0.4
     kept = await shop.ask()
@@ -121,7 +121,7 @@ async def test_a_second_after_nothing_can_be_sold_nothing_is_offered_from_memory
         async def answer(self, call: Call) -> Response:
             raise Unavailable("the executor is full")
 
-    assert (await shop.ask()).status == 402
+    assert (await shop.ask_twice()).status == 402
     selling, shop.gate.gate = shop.gate.gate, Full()
     try:
         shop.clock.now += MAX_AGE_S
@@ -134,7 +134,7 @@ async def test_a_second_after_nothing_can_be_sold_nothing_is_offered_from_memory
 async def test_what_is_told_again_counts_against_the_rate_limit(shop: Shop) -> None:
     told = [await shop.ask() for _ in range(PER_MINUTE + 1)]
     assert [one.status for one in told] == [402] * PER_MINUTE + [429]
-    assert sum(one.asked_gate for one in told) == 1
+    assert sum(one.asked_gate for one in told) == 2
     over = told[-1]
     assert json.loads(over.body)["requestId"].encode() == over.id
     assert int(value_of(over.headers, b"retry-after")) >= 1
@@ -173,7 +173,7 @@ async def test_behind_a_trusted_proxy_each_client_is_counted_for_itself(shop: Sh
     ],
 )
 async def test_a_request_with_any_other_header_is_the_gates(shop: Shop, name: bytes, status: int) -> None:
-    await shop.ask()
+    await shop.ask_twice()
     for times in (1, 2):
         told = await shop.ask(BODY, *[(name, b"x")] * times)
         assert (told.status, told.asked_gate) == (status, True)
@@ -193,7 +193,7 @@ async def test_a_browser_gets_its_page_each_time_and_nobody_else_does(shop: Shop
 
 
 async def test_an_origin_gets_its_own_headers_each_time(shop: Shop) -> None:
-    plain = await shop.ask()
+    plain = await shop.ask_twice()
     for origin in (b"https://a.example", b"https://b.example"):
         told = await shop.ask(BODY, (b"origin", origin))
         assert told.asked_gate
@@ -216,7 +216,7 @@ async def test_an_origin_gets_its_own_headers_each_time(shop: Shop) -> None:
     ids=str,
 )
 async def test_another_address_gets_another_answer(shop: Shop, scope: dict[str, Any], resource: str) -> None:
-    here = await shop.ask()
+    here = await shop.ask_twice()
     there = await shop.ask(**scope)
     assert (there.status, there.asked_gate) == (402, True)
     assert accepted(there)["resource"] == resource
@@ -226,7 +226,7 @@ async def test_another_address_gets_another_answer(shop: Shop, scope: dict[str, 
 
 @pytest.mark.parametrize("name", [b"host", b"content-type", b"accept", b"x-forwarded-host"])
 async def test_a_header_that_might_decide_has_to_be_the_same(shop: Shop, name: bytes) -> None:
-    here = await shop.ask()
+    here = await shop.ask_twice()
     there = await shop.ask(BODY, (name, b"evil.example"))
     assert there.asked_gate
     assert b"evil.example" not in there.body
@@ -237,21 +237,21 @@ async def test_a_header_that_might_decide_has_to_be_the_same(shop: Shop, name: b
 async def test_the_public_address_is_told_whatever_the_socket(tmp_path: Path) -> None:
     async with open_shop(tmp_path, PUBLIC_BASE_URL="https://shop.example") as shop:
         for server in (("192.0.2.1", 1), ("192.0.2.2", 2)):
-            told = [await shop.ask(server=server) for _ in range(2)]
-            assert [one.asked_gate for one in told] == [True, False]
+            told = [await shop.ask(server=server) for _ in range(3)]
+            assert [one.asked_gate for one in told] == [True, True, False]
             assert {accepted(one)["resource"] for one in told} == {"https://shop.example/run"}
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS", "post"])
 async def test_another_method_gets_no_bill_from_memory(shop: Shop, method: str) -> None:
-    await shop.ask()
+    await shop.ask_twice()
     told = await shop.ask(method=method)
     assert told.status != 402
     assert not any(name == b"payment-required" for name, _ in told.headers)
 
 
 async def test_other_bytes_of_the_same_meaning_go_to_the_gate_and_get_the_same_offer(shop: Shop) -> None:
-    first = await shop.ask()
+    first = await shop.ask_twice()
     for body in (b'{"code":"print(1)"}', BODY + b" ", b'{"language": "python", "code": "print\\u00281)"}'):
         told = await shop.ask(body)
         assert (told.status, told.asked_gate) == (402, True)
@@ -273,7 +273,7 @@ def parts(*bodies: bytes) -> list[dict[str, Any]]:
 
 
 async def test_a_body_in_parts_reaches_the_gate_whole(shop: Shop) -> None:
-    first = await shop.ask()
+    first = await shop.ask_twice()
     for body in (parts(BODY[:5], BODY[5:]), parts(b"", BODY), parts(BODY, b""), parts(*[b""] * 9, BODY)):
         told = await shop.ask(body)
         assert told.asked_gate
@@ -281,31 +281,38 @@ async def test_a_body_in_parts_reaches_the_gate_whole(shop: Shop) -> None:
 
 
 async def test_a_length_that_is_not_the_bodys_is_not_answered_from_memory(shop: Shop) -> None:
-    await shop.ask()
+    await shop.ask_twice()
     for length in (0, 1, len(BODY) - 1, len(BODY) + 1, MAX_BODY_BYTES + 1):
         assert (await shop.ask(length=length)).asked_gate
     assert (await shop.ask(BODY, (b"content-length", b"%d" % len(BODY)))).asked_gate
 
 
 async def test_a_client_that_hangs_up_gets_nothing(shop: Shop) -> None:
-    await shop.ask()
+    await shop.ask_twice()
     gone = {"type": "http.disconnect"}
     for messages in ([gone], [*parts(BODY[:5], b"")[:1], gone]):
         told = await shop.ask(messages, length=len(BODY))
         assert (told.status, told.asked_gate) == (0, False)
 
 
+async def test_a_request_that_came_once_is_not_kept_and_one_of_a_minute_ago_is_forgotten(shop: Shop) -> None:
+    assert [(await shop.ask()).asked_gate for _ in range(3)] == [True, True, False]
+    shop.clock.now += MAX_AGE_S
+    assert [(await shop.ask()).asked_gate for _ in range(2)] == [True, False]
+    shop.clock.now += SEEN_S
+    assert [(await shop.ask()).asked_gate for _ in range(3)] == [True, True, False]
+
+
 async def test_a_large_body_is_the_gates_each_time(shop: Shop) -> None:
     for size, from_memory in ((MAX_BODY_BYTES, True), (MAX_BODY_BYTES + 1, False)):
         body = b'{"code": "' + b"#" * (size - 12) + b'"}'
         assert len(body) == size
-        told = [await shop.ask(body) for _ in range(2)]
-        assert [one.status for one in told] == [402, 402]
-        assert told[1].asked_gate is not from_memory
+        told = [await shop.ask(body) for _ in range(3)]
+        assert [one.status for one in told] == [402] * 3
+        assert told[2].asked_gate is not from_memory
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"{", b'{"code": 1}'])
 async def test_what_is_not_a_bill_for_this_request_is_never_told_again(shop: Shop, body: bytes) -> None:
-    first, again = await shop.ask(body), await shop.ask(body)
-    assert first.asked_gate and again.asked_gate
-    assert again.without_id == first.without_id
+    told = [await shop.ask(body) for _ in range(3)]
+    assert all(one.asked_gate and one.without_id == told[0].without_id for one in told)

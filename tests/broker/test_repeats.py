@@ -127,3 +127,10 @@ async def test_what_is_over_is_dropped_with_the_next_that_is_kept() -> None:
     clock.now += repeats.MAX_AGE_S
     assert await told(kept, (b"new",)) is not None
     assert len(kept) == 1
+
+
+def test_the_number_of_requests_that_are_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "MAX_SEEN", 3)
+    kept = Repeats(FakeClock())
+    assert [kept.seen((number,)) for number in (1, 2, 3)] == [False] * 3
+    assert [kept.seen((number,)) for number in (4, 4, 1)] == [False, True, False]
