@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from executor.sandbox.accounting.base import Admitted, Usage
+from executor.sandbox.accounting.locks import Locks
 
 PREFIX = "galaksio-"
 REMOVE_TRIES, REMOVE_PAUSE_S = 200, 0.02
@@ -84,8 +85,10 @@ class GroupAccount:
         self._give_back = give_back
         self._oom_kills = oom_kills
         self._bill = bill
+        self._locks = Locks()
 
     def admit(self, admitted: Admitted) -> None:
+        self._locks.admit(admitted)
         for folder in self._folders:
             write(folder / "cgroup.procs", str(admitted.init_pid))
 
@@ -94,7 +97,7 @@ class GroupAccount:
 
     def over(self) -> bool:
         # The kernel kills one process; the run it belonged to is not worth going on.
-        return self._oom_kills(self._folders) > 0
+        return self._oom_kills(self._folders) > 0 or self._locks.too_many()
 
     def close(self) -> Usage:
         try:
@@ -102,6 +105,7 @@ class GroupAccount:
             cpu_ms = None if usage.cpu_ms is None else usage.cpu_ms - self._cpu_before_ms
             return replace(usage, cpu_ms=cpu_ms, cpu_before_ms=self._cpu_before_ms)
         finally:
+            self._locks.close()
             self._give_back(self._folders)
 
 

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from executor.sandbox.accounting.base import Admitted, Usage
+from executor.sandbox.accounting.locks import Locks
 from executor.sandbox.limits import KIB, LIMITS, Limits
 
 _PAGE_TABLES = ("VmPTE:",)
@@ -47,8 +48,10 @@ class WatchdogAccount:
     cpu_before_ms: int = 0
     was_over: bool = False
     _proc_fd: int = field(default=-1, repr=False)
+    _locks: Locks = field(default_factory=Locks, repr=False)
 
     def admit(self, admitted: Admitted) -> None:
+        self._locks.admit(admitted)
         self._proc_fd = os.dup(admitted.proc_fd)
 
     def begin(self) -> None:
@@ -69,10 +72,15 @@ class WatchdogAccount:
             memory = self._mounted_bytes() + sum(map(self._proportional_memory_of, pids))
         self.peak_bytes = max(self.peak_bytes, memory)
         self.cpu_ms = max(self.cpu_ms, int(cpu_ms) - self.cpu_before_ms)
-        self.was_over = memory > self.limits.memory_bytes or self._sockets() > self.limits.sockets
+        self.was_over = (
+            memory > self.limits.memory_bytes
+            or self._sockets() > self.limits.sockets
+            or self._locks.too_many()
+        )
         return self.was_over
 
     def close(self) -> Usage:
+        self._locks.close()
         if self._proc_fd >= 0:
             os.close(self._proc_fd)
             self._proc_fd = -1

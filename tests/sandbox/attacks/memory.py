@@ -43,6 +43,16 @@ area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000,
 for at in range(0, size, 2 << 20): area[at]"""
     + END
 )
+# A record for every other byte. No group of the kernel's counts them.
+LOCKS = (
+    BEGIN
+    + """
+import fcntl
+for name in range(100):
+    file = os.open(f'/tmp/lock{name}', os.O_RDWR | os.O_CREAT)
+    for at in range(400): fcntl.lockf(file, fcntl.LOCK_EX, 1, 2 * at)"""
+    + END
+)
 MEMFD = (
     BEGIN
     + """
@@ -107,6 +117,7 @@ ATTACKS = [
     Attack("memory by children that grow again", HYDRA, out_of_memory, warm_up_s=0.1),
     Attack("memory by shared maps", SHARED_MAPS, out_of_memory, warm_up_s=0.1),
     Attack("memory by page tables", PAGE_TABLES, out_of_memory, warm_up_s=0.1),
+    Attack("memory by file locks", LOCKS, out_of_memory, warm_up_s=0.1),
     Attack("memory by memfd", MEMFD, denied_or_bounded),
     Attack("memory by System V segments", SYSTEM_V, denied_or_bounded),
     Attack("memory by files", FILES, out_of_memory),
