@@ -39,7 +39,8 @@ from x402.mechanisms.evm.exact.register import register_exact_evm_client
 HERE = Path(__file__).parent
 BODY = {"code": "print(1)"}
 CONNECTIONS = 8
-CHALLENGES = 2000
+CHALLENGES = 6000
+"""In one round: it lasts long enough for what the broker keeps to run out and be made again."""
 PAYMENTS = 150
 MEMORY_REQUESTS = 20_000
 READY_S = 30
