@@ -291,7 +291,7 @@ def sent_meanwhile(
         yield pool.submit(client.post, "/run", json=body, headers=headers)
 
 
-def wait_until(true: Callable[[], bool], what: str, limit_s: float = 10.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
     deadline = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < deadline, f"in vain: {what}"

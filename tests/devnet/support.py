@@ -13,6 +13,7 @@ from eth_account import Account
 
 from tests.support.ports import free_port
 from tests.support.programs import Recorded
+from tests.support.services import READY_S
 
 # As payments.md §1 states them; the devnet reads its own from the x402 package.
 USDC = "0x036CbD53842c5426634e7929541eC2318f3dCF7e"
@@ -190,7 +191,7 @@ def running(home: Path) -> Iterator[tuple[str, Recorded]]:
 
 
 def wait_until_up(url: str, process: "Recorded | subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate(timeout=20)
         try:
@@ -198,4 +199,4 @@ def wait_until_up(url: str, process: "Recorded | subprocess.Popen[str]") -> None
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise AssertionError("the devnet did not come up in 40 s")
+    raise AssertionError("the devnet did not come up in time")

@@ -136,7 +136,7 @@ def reap_adopted() -> None:
             pass
 
 
-async def until(check: Callable[[], bool], timeout_s: float = 5.0) -> bool:
+async def until(check: Callable[[], bool], timeout_s: float = 20.0) -> bool:
     """Whether `check` comes true in time."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while not check():

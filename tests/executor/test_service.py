@@ -17,6 +17,7 @@ import pytest
 from tests.executor.conftest import REPO, descendants, groups_of, reap_adopted, until, with_marker
 from tests.support import programs
 from tests.support.ports import free_port
+from tests.support.services import READY_S
 
 RANDOM = "import random; print(random.random())"
 
@@ -76,7 +77,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             )
         service = Service(process, port)
         started.append(service)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             try:
                 await service.client.get("/health")
@@ -314,7 +315,7 @@ def uvicorn_in_folder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes],
 async def test_uvicorn_starts_it_from_inside_the_folder(uvicorn_in_folder: tuple[Any, int]) -> None:
     _, port = uvicorn_in_folder
     async with httpx.AsyncClient(trust_env=False) as client:
-        for _ in range(200):
+        for _ in range(int(READY_S / 0.05)):
             try:
                 found = await client.get(f"http://127.0.0.1:{port}/health")
                 break

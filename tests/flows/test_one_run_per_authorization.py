@@ -12,10 +12,12 @@ from sqlalchemy import text
 
 from shared.database import Database, database_url
 from tests.support.ports import free_port
-from tests.support.services import HOST_WALLET, Stack, running_stack
+from tests.support.services import HOST_WALLET, READY_S, Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 PARALLEL = 50
+STARTED = "Application startup complete"
+"""What uvicorn says of each worker."""
 UNIQUE = {"code": "import os, time; time.sleep(0.3); print(os.urandom(16).hex())"}
 
 
@@ -140,21 +142,19 @@ async def test_four_workers_of_one_broker_run_one_authorization_once(
 ) -> None:
     port = free_port()
     environment = {**stack.environment, "DATABASE_URL": f"sqlite:///{stack.home / 'broker.sqlite'}"}
-    log = (tmp_path_factory.mktemp("workers") / "workers.log").open("wb")
+    path = tmp_path_factory.mktemp("workers") / "workers.log"
     program = Path(sys.executable).with_name("uvicorn")
     words = [program, "broker.main:app", "--port", str(port), "--workers", "4"]
-    with subprocess.Popen(words, env=environment, cwd=stack.home, stdout=log, stderr=log) as workers:
+    with (
+        path.open("wb") as log,
+        subprocess.Popen(words, env=environment, cwd=stack.home, stdout=log, stderr=log) as workers,
+    ):
         try:
-            url = f"http://127.0.0.1:{port}"
-            for _ in range(200):
-                try:
-                    if httpx.get(url + "/health", trust_env=False, verify=False).status_code == 200:
-                        break
-                except httpx.HTTPError:
+            async with asyncio.timeout(READY_S):
+                while path.read_text().count(STARTED) < 4:
+                    assert workers.poll() is None, path.read_text()
                     await asyncio.sleep(0.1)
-            await asyncio.sleep(2)
-            await check_one_run(stack, [url], wallet, 2)
+            await check_one_run(stack, [f"http://127.0.0.1:{port}"], wallet, 2)
         finally:
             workers.terminate()
             workers.wait(40)
-            log.close()

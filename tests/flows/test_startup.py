@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import programs
 from tests.support.ports import free_port
-from tests.support.services import clean_environment
+from tests.support.services import READY_S, clean_environment
 from tests.support.wallets import funded_wallet
 
 BIN = Path(sys.executable).parent
@@ -33,7 +33,7 @@ def galaksio(
 
 
 def wait_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(url + "/health", trust_env=False, verify=False).status_code == 200:
@@ -175,7 +175,7 @@ def test_up_starts_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + READY_S
         while "Galaksio is up" not in Path(log.name).read_text() and time.monotonic() < deadline:
             assert up.poll() is None, Path(log.name).read_text()
             time.sleep(0.1)
