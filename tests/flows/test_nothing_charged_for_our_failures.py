@@ -67,7 +67,7 @@ def test_a_sandbox_that_breaks_costs_nothing(fragile: Stack, payer: Wallet) -> N
         wrapper.write_text(f'#!/bin/sh\n[ -e {flag} ] && exit 1\nexec {bwrap.path} "$@"\n')
         wrapper.chmod(0o755)
         fragile.processes["executor"].stop()
-        fragile.launch("executor", EXECUTOR_BWRAP=str(wrapper)).wait_ready()
+        fragile.launch("executor", EXECUTOR_BWRAP=str(wrapper), EXECUTOR_POOL="0").wait_ready()
         try:
             headers = payer.pay_v2(post(fragile))
             before = fragile.balance(payer.address)
