@@ -101,11 +101,11 @@ class GroupAccount:
 
     def close(self) -> Usage:
         try:
-            usage = self._bill(self._folders, self.over())
+            died = self._oom_kills(self._folders) > 0 or self._locks.were_too_many
+            usage = self._bill(self._folders, died)
             cpu_ms = None if usage.cpu_ms is None else usage.cpu_ms - self._cpu_before_ms
             return replace(usage, cpu_ms=cpu_ms, cpu_before_ms=self._cpu_before_ms)
         finally:
-            self._locks.close()
             self._give_back(self._folders)
 
 

@@ -80,7 +80,6 @@ class WatchdogAccount:
         return self.was_over
 
     def close(self) -> Usage:
-        self._locks.close()
         if self._proc_fd >= 0:
             os.close(self._proc_fd)
             self._proc_fd = -1
