@@ -67,7 +67,7 @@ class WatchdogAccount:
         for pid in pids:
             memory += self._memory_of(pid)
             cpu_ms += self._cpu_ms_of(pid)
-        if memory > self.limits.memory_bytes:
+        if memory > self.limits.memory_bytes and not self._mostly_tables(pids):
             # Resident pages that processes share were counted once for each of them.
             memory = self._mounted_bytes() + sum(map(self._proportional_memory_of, pids))
         self.peak_bytes = max(self.peak_bytes, memory)
@@ -115,6 +115,13 @@ class WatchdogAccount:
         with contextlib.suppress(OSError):
             return _sum_kib(self._read(f"{pid}/status"), _RESIDENT)
         return 0
+
+    def _mostly_tables(self, pids: list[str]) -> bool:
+        """Half of it is page tables, which are never shared: the fair count would walk through all of them."""
+        with contextlib.suppress(OSError):
+            tables = sum(_sum_kib(self._read(f"{pid}/status"), _PAGE_TABLES) for pid in pids)
+            return tables > self.limits.memory_bytes // 2
+        return False
 
     def _proportional_memory_of(self, pid: str) -> int:
         try:
