@@ -117,7 +117,7 @@ class WatchdogAccount:
         return 0
 
     def _mostly_tables(self, pids: list[str]) -> bool:
-        """Half of it is page tables, which are never shared: the fair count would walk through all of them."""
+        """Half of it is page tables, which nobody shares: the fair count would walk through all of them."""
         with contextlib.suppress(OSError):
             tables = sum(_sum_kib(self._read(f"{pid}/status"), _PAGE_TABLES) for pid in pids)
             return tables > self.limits.memory_bytes // 2
