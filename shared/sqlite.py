@@ -96,7 +96,8 @@ class _Writer:
             if self._stopped:
                 raise RuntimeError("the database is closed")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="sqlite-write")
+                # A daemon: a program that ends without `close` must not wait for orders that never come.
+                self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
                 self._thread.start()
             self._orders.put(order)
 

@@ -7,16 +7,22 @@ ten times as long, on the event loop. A test holds the two equal.
 from functools import lru_cache
 
 import coincurve
-from eth_utils.crypto import keccak
+from sha3 import keccak_256
 
 from broker.payments.authorization import Authorization
 from shared.networks import Network
 
 _SECP256K1_HALF_N = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-_DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-_TRANSFER = keccak(
-    text="TransferWithAuthorization(address from,address to,uint256 value,"
-    "uint256 validAfter,uint256 validBefore,bytes32 nonce)"
+
+
+def _keccak(data: bytes) -> bytes:
+    return bytes(keccak_256(data).digest())
+
+
+_DOMAIN = _keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_TRANSFER = _keccak(
+    b"TransferWithAuthorization(address from,address to,uint256 value,"
+    b"uint256 validAfter,uint256 validBefore,bytes32 nonce)"
 )
 
 
@@ -36,12 +42,12 @@ def signed_by_payer(auth: Authorization, network: Network) -> bool:
         )
     except Exception:  # coincurve raises a bare Exception for a signature that fits no key
         return False
-    return "0x" + keccak(key.format(compressed=False)[1:])[12:].hex() == auth.payer
+    return "0x" + _keccak(key.format(compressed=False)[1:])[12:].hex() == auth.payer
 
 
 def transfer_digest(auth: Authorization, network: Network) -> bytes:
     """The 32 bytes that the payer's key signs."""
-    struct = keccak(
+    struct = _keccak(
         _TRANSFER
         + _word(auth.payer)
         + _word(auth.pay_to)
@@ -50,15 +56,15 @@ def transfer_digest(auth: Authorization, network: Network) -> bytes:
         + auth.valid_before.to_bytes(32)
         + _word(auth.nonce)
     )
-    return keccak(b"\x19\x01" + _domain_separator(network) + struct)
+    return _keccak(b"\x19\x01" + _domain_separator(network) + struct)
 
 
 @lru_cache(maxsize=16)
 def _domain_separator(network: Network) -> bytes:
-    return keccak(
+    return _keccak(
         _DOMAIN
-        + keccak(text=network.domain_name)
-        + keccak(text=network.domain_version)
+        + _keccak(network.domain_name.encode())
+        + _keccak(network.domain_version.encode())
         + network.chain_id.to_bytes(32)
         + _word(network.asset)
     )

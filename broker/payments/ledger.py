@@ -33,6 +33,7 @@ from broker.payments.records import (
 from broker.payments.reservations import Reservations
 from broker.tables import jobs, payments, refunds
 from shared.jobs import JobStatus
+from shared.prepared import run
 
 
 class Ledger(Reservations):
@@ -202,12 +203,12 @@ class Ledger(Reservations):
         move_job = _job_update((*job_values, "updated_at")) if job_values else None
 
         def move(connection: Connection) -> None:
-            if connection.execute(move_payment, {**at, **changed}).rowcount != 1:
+            if run(connection, move_payment, {**at, **changed}).rowcount != 1:
                 raise LedgerError(
                     f"payment {payment.id} was not ours and {' or '.join(sources)} when it became {target}"
                 )
             if move_job is not None:
-                connection.execute(move_job, {**at, **job_values, "updated_at": now})
+                run(connection, move_job, {"at_job": payment.job_id, **job_values, "updated_at": now})
             if also is not None:
                 connection.execute(also)
 

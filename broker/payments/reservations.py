@@ -5,7 +5,7 @@ import secrets
 import uuid
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, or_, select, text, update
 
 from broker.payments.authorization import Authorization
 from broker.payments.readings import Readings, existing_job
@@ -20,8 +20,10 @@ from broker.payments.records import (
 )
 from broker.tables import UNPAID, identifiers, jobs, payments
 from shared.errors import Conflict
+from shared.prepared import run
 
 _KEY = ("chain_id", "asset", "payer", "nonce")
+_EXPOSED: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in EXPOSED]
 _UNPAID_JOB = (
     select(jobs.c.id)
     .where(
@@ -34,7 +36,7 @@ _UNPAID_JOB = (
 )
 _LOOK = select(
     select(func.coalesce(func.sum(payments.c.amount_atomic), 0))
-    .where(payments.c.payer == bindparam("at_payer"), payments.c.state.in_(EXPOSED))
+    .where(payments.c.payer == bindparam("at_payer"), payments.c.state.in_(_EXPOSED))
     .scalar_subquery(),
     _UNPAID_JOB.scalar_subquery(),
 )
@@ -71,9 +73,8 @@ class Reservations(Readings):
 
         def reserve(connection: Connection) -> Reservation | None:
             self._lock_payer(connection, auth.payer)
-            claimed = connection.execute(
-                self._claim, {"id": payment_id, "created_at": now, **self._key(auth), **fresh}
-            ).one_or_none()
+            claim = {"id": payment_id, "created_at": now, **self._key(auth), **fresh}
+            claimed = run(connection, self._claim, claim).one_or_none()
             if claimed is None:
                 return None
             job = self._job_for(connection, new, fresh["job_id"], now)
@@ -138,13 +139,13 @@ class Reservations(Readings):
     def _job_for(self, connection: Connection, new: NewJob, job_id: str, now: int) -> JobRow:
         """The job that is paid for: a new one, or one whose result waits for a payment."""
         ask = {"at_payer": new.requester, "at_hash": new.request_hash}
-        exposed_atomic, unpaid = connection.execute(_LOOK, ask).one()
+        exposed_atomic, unpaid = run(connection, _LOOK, ask).one()
         if int(exposed_atomic) > self._exposure_cap_atomic:
             raise TooManyInFlight
         if unpaid is not None and connection.execute(_ADOPT, {"at_job": unpaid}).rowcount:
             return existing_job(connection, unpaid)
         row = _job_row(job_id, new, now)
-        connection.execute(_INSERT_JOB, row)
+        run(connection, _INSERT_JOB, row)
         return JobRow(
             id=job_id,
             operation=new.operation,
