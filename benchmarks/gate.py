@@ -41,7 +41,7 @@ BODY = {"code": "print(1)"}
 CONNECTIONS = 8
 CHALLENGES = 6000
 """In one round: it lasts long enough for what the broker keeps to run out and be made again."""
-PAYMENTS = 150
+PAYMENTS = 400
 MEMORY_REQUESTS = 20_000
 READY_S = 30
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 import certifi
+from yarl import URL
 
 CONNECT_TIMEOUT_S = 3.0
 KEEP_ALIVE_S = 4.0
@@ -40,6 +41,7 @@ class Caller:
         self, base_url: str, *, timeout_s: float, max_bytes: int, headers: Mapping[str, str] | None = None
     ) -> None:
         self._base_url = base_url.rstrip("/")
+        self._urls: dict[str, URL] = {}
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         trust = ssl.create_default_context(cafile=certifi.where()) if base_url.startswith("https:") else True
@@ -74,10 +76,12 @@ class Caller:
         timeout = aiohttp.ClientTimeout(
             total=self._timeout_s if timeout_s is None else timeout_s, sock_connect=CONNECT_TIMEOUT_S
         )
+        if path not in self._urls:  # the same few again and again, and reading one takes its time
+            self._urls[path] = URL(f"{self._base_url}{path}")
         try:
             async with self._session.request(
                 method,
-                f"{self._base_url}{path}",
+                self._urls[path],
                 data=body,
                 headers=headers,
                 timeout=timeout,

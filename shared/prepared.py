@@ -1,7 +1,7 @@
 """Statements that are run over and over: compiled once, and on SQLite handed to the driver as text.
 
 SQLAlchemy's own way, with its cache, costs three times as much as such a statement takes in SQLite. Only for
-columns of text and integers, which need no conversion, and without `in_` over parameters, whose number is part of
+columns of text and integers, which need no conversion, and without `in_` over parameters, whose number is in
 the text; a result's rows are as ever.
 """
 

@@ -114,10 +114,10 @@ class PaymentGate:
     async def _take(self, call: Call, work: Work, payment: Payment, offer: Offer) -> Response:
         """Reserve the authorization and carry it to its end."""
         requirements = (
-            self._terms.v1(offer, self._resource(call), call.operation.description)
+            self._terms.v1(offer, self._resource(call), call.operation.description).model_dump(by_alias=True)
             if payment.version == 1
-            else self._terms.v2(offer)
-        ).model_dump(by_alias=True)
+            else self._terms.v2_fields(offer)
+        )
         auth = payment.authorization
         new = NewJob(
             operation=call.operation.name,

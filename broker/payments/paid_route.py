@@ -20,7 +20,7 @@ from broker.storefront.accept import wants_html
 from shared.errors import GalaksioError
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """One request to a paid route, its body read. `route` is the path as declared, never as spelled."""
 
@@ -28,6 +28,7 @@ class Call:
     route: str
     scope: Scope
     body: bytes
+    _hash: str | None = None
 
     @property
     def method(self) -> str:
@@ -48,7 +49,10 @@ class Call:
         return wants_html(self.scope["headers"])
 
     def hash(self, work: Work) -> str:
-        return request_hash(self.method, self.route, work.meaning)
+        """The request hash of what its body says."""
+        if self._hash is None:
+            self._hash = request_hash(self.method, self.route, work.meaning)
+        return self._hash
 
 
 class Gate(Protocol):

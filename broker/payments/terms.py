@@ -1,6 +1,7 @@
 """What we ask for: the one 402 that v1 and v2 clients can both pay (payments.md §1)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -43,24 +44,15 @@ class Terms:
 
     def v2(self, offer: Offer) -> PaymentRequirements:
         """The requirement in v2 spelling; `extra` lets the client echo which offer it accepts."""
-        return PaymentRequirements(
-            scheme=SCHEME,
-            network=self.network.caip2,
-            asset=self.network.asset,
-            amount=str(offer.price_atomic),
-            pay_to=self.pay_to,
-            max_timeout_seconds=offer.max_timeout_s,
-            extra={
-                "name": self.network.domain_name,
-                "version": self.network.domain_version,
-                "quoteId": offer.id,
-                "requestHash": offer.request_hash,
-            },
-        )
+        return _v2(self, offer.id, offer.request_hash, offer.price_atomic, offer.max_timeout_s)[0]
+
+    def v2_fields(self, offer: Offer) -> dict[str, Any]:
+        """The same as it is sent, to be read only: it is made once for each offer."""
+        return _v2(self, offer.id, offer.request_hash, offer.price_atomic, offer.max_timeout_s)[1]
 
     def check_echo(self, accepted: dict[str, Any], offer: Offer) -> None:
         """Raise `BadRequest` when a v2 client's `accepted` is not the requirement we made."""
-        ours = self.v2(offer).model_dump(by_alias=True)
+        ours = self.v2_fields(offer)
         wrong = [
             name
             for name in ("scheme", "network", "asset", "amount", "payTo", "maxTimeoutSeconds")
@@ -74,6 +66,28 @@ class Terms:
                 f"payment header: accepted differs from the offer in {', '.join(wrong)}",
                 code="accepted_mismatch",
             )
+
+
+@lru_cache(maxsize=4096)
+def _v2(
+    terms: Terms, offer_id: str, request_hash: str, price_atomic: int, max_timeout_s: int
+) -> tuple[PaymentRequirements, dict[str, Any]]:
+    network = terms.network
+    required = PaymentRequirements(
+        scheme=SCHEME,
+        network=network.caip2,
+        asset=network.asset,
+        amount=str(price_atomic),
+        pay_to=terms.pay_to,
+        max_timeout_seconds=max_timeout_s,
+        extra={
+            "name": network.domain_name,
+            "version": network.domain_version,
+            "quoteId": offer_id,
+            "requestHash": request_hash,
+        },
+    )
+    return required, required.model_dump(by_alias=True)
 
 
 def _plain(value: Any) -> Any:
