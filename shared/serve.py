@@ -1,10 +1,12 @@
 """Start one service under uvicorn, and fail early in one sentence."""
 
 import errno
+import gc
 import math
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -57,7 +59,7 @@ def run_module(
         settings: Any = load_settings(settings_cls)
         configure_logging(service, settings.effective_log_level)
         check_port_free(settings.host, settings.port, port_setting)
-        app = create_app(settings)
+        app = _freezing(create_app(settings))
     except StartupError as exc:
         raise fail(service, exc) from None
     uvicorn.run(
@@ -82,6 +84,24 @@ def lazy_app(
     try:
         settings = load_settings(settings_cls)
         configure_logging(service, settings.effective_log_level)
-        return create_app(settings)
+        return _freezing(create_app(settings))
     except StartupError as exc:
         raise fail(service, exc) from None
+
+
+def _freezing(app: FastAPI) -> FastAPI:
+    """`app`, which sets aside what its start has made: it lives as long as the process.
+
+    The garbage collector would walk through all those modules again and again, in the middle of requests.
+    """
+    opened = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Any]:
+        async with opened(app) as state:
+            gc.collect()
+            gc.freeze()
+            yield state
+
+    app.router.lifespan_context = lifespan
+    return app
