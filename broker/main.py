@@ -33,7 +33,7 @@ from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
 from shared.calls import Caller
 from shared.clock import Clock, system_clock
-from shared.database import Database, database_url
+from shared.database import Database, answer_database_errors, database_url
 from shared.errors import StartupError
 from shared.health import Check, health_router
 from shared.http import internal_client, internal_headers, new_app
@@ -154,11 +154,16 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
     )
     if terms is not None:
         app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
+    _add_routes(app, settings)
+    return app
+
+
+def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:
     for module in MODULES:
         app.include_router(module.router)
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
+    answer_database_errors(app)
     _publish_schemas(app, compute.RUN_SCHEMAS)
-    return app
 
 
 def _sold_paths() -> list[str]:

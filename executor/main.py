@@ -16,6 +16,7 @@ from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
 from shared.clock import Clock, system_clock
+from shared.database import answer_database_errors
 from shared.health import Check, health_router
 from shared.http import new_app
 from shared.serve import lazy_app
@@ -66,6 +67,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     dependencies = {"results": database.backend, "sandbox": settings.sandbox}
     app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
     app.include_router(router)
+    answer_database_errors(app)
     return app
 
 

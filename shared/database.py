@@ -11,12 +11,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastapi import FastAPI
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
+from starlette.requests import Request
+from starlette.responses import Response
 
-from shared.errors import StartupError
+from shared.errors import GalaksioError, StartupError, error_response
+from shared.logs import get_logger
 from shared.sqlite import SqliteFile
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 _MIGRATION_LOCK = 0x67616C61
@@ -114,6 +120,27 @@ class _Postgres:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def answer_database_errors(app: FastAPI) -> None:
+    """A database that is locked by a frozen process, or gone for a moment, is a 503 and no defect of ours.
+
+    It says nothing about money: whether something was charged is told by the same request sent again.
+    """
+
+    async def unavailable(_: Request, exc: DBAPIError) -> Response:
+        log.error("database_unavailable", error=type(exc.orig).__name__)
+        return error_response(
+            GalaksioError(
+                "the database does not answer now; send the same request again, with the same payment",
+                status=503,
+                code="database_unavailable",
+                retry_after_s=2,
+            )
+        )
+
+    app.exception_handler(OperationalError)(unavailable)
+    app.exception_handler(InterfaceError)(unavailable)
 
 
 @asynccontextmanager
