@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, is_normalized_name
 
 MAX_DEPENDENCIES = 16
 MAX_DEPENDENCY_CHARACTERS = 200
@@ -45,6 +45,8 @@ def _normal(text: str) -> str:
         raise ValueError("a dependency comes from this host's index and cannot name an address")
     if any(part.operator == "===" for part in parsed.specifier):
         raise ValueError("`===` compares text and not versions: use `==`")
+    if not all(is_normalized_name(canonicalize_name(name)) for name in (parsed.name, *parsed.extras)):
+        raise ValueError("a dependency's name begins and ends with a letter or digit")
     extras = ",".join(sorted(canonicalize_name(extra) for extra in parsed.extras))
     versions = ",".join(sorted(str(part) for part in parsed.specifier))
     marker = f" ; {parsed.marker}" if parsed.marker else ""
