@@ -15,8 +15,8 @@ from shared.jobs import (
     MEMORY_MB,
     RunRequest,
     RunResult,
-    parse_run_request,
 )
+from shared.run_payload import parse_run_request
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import subprocess
 
 from executor.sandbox.bench import Bench
-from executor.sandbox.runtimes import PATH, PROBE_TIMEOUT_S
+from executor.sandbox.runtimes import answer_of
 
 _PROBE = (
     "import platform,sysconfig;"
@@ -14,16 +14,7 @@ _PROBE = (
 def abi_of(bench: Bench) -> str:
     """E.g. `3.11.2 cpython-311-x86_64-linux-gnu linux-x86_64`. Blocks. Raises `LookupError`."""
     try:
-        done = subprocess.run(  # type: ignore[call-overload]
-            [bench.python.path, "-I", "-c", _PROBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_TIMEOUT_S,
-            env={"PATH": PATH},
-            cwd="/",
-            check=True,
-            **bench.runs.popen(),
-        )
+        said = answer_of([bench.python.path, "-I", "-c", _PROBE], bench.runs)
     except (OSError, subprocess.SubprocessError):
         raise LookupError("the python of the runs does not say which wheels fit it") from None
-    return str(done.stdout.decode().strip())
+    return said.decode().strip()

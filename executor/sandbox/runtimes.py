@@ -145,21 +145,26 @@ def _candidates(language: Language) -> Iterable[str]:
 def probe(language: Language, path: str, identity: Identity) -> Runtime | None:
     """Start `path` as `identity` and ask who it is. None when it does not start or answers oddly."""
     try:
-        out = subprocess.run(  # type: ignore[call-overload]
-            [path, *_PROBES[language]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PROBE_TIMEOUT_S,
-            env={"PATH": PATH},
-            cwd="/",
-            check=True,
-            **identity.popen(),
-        ).stdout
-        real, version, prefix = json.loads(out)
+        real, version, prefix = json.loads(answer_of([path, *_PROBES[language]], identity))
         real = os.path.realpath(str(real))
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
     return Runtime(language, real, str(version), _prefix(real, str(prefix)), _ARGUMENTS[language])
+
+
+def answer_of(words: list[str], identity: Identity) -> bytes:
+    """What a program says, started as `identity` with no environment. `OSError`, `SubprocessError`."""
+    done = subprocess.run(  # type: ignore[call-overload]
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PROBE_TIMEOUT_S,
+        env={"PATH": PATH},
+        cwd="/",
+        check=True,
+        **identity.popen(),
+    )
+    return bytes(done.stdout)
 
 
 def _prefix(real: str, prefix: str) -> str | None:

@@ -4,6 +4,7 @@ import time
 
 import httpx
 import pytest
+from x402.http.utils import decode_payment_required_header
 
 from tests.attacks.facilitator import success_of
 from tests.attacks.world import World, challenge_of, new_body, price_of, wait_until
@@ -12,6 +13,12 @@ from tests.support.wallets import Wallet
 
 FULL = {"code": "executor_busy", "reason": "the executor takes no further work now", "retry_after_s": 7}
 BUSY = {"jobId": "x", "status": "failed", "error": "All 2 slots are busy.", "code": "executor_busy"}
+
+
+def offer_of(challenge: httpx.Response) -> object:
+    """The id of the offer in a 402."""
+    required = decode_payment_required_header(challenge.headers["PAYMENT-REQUIRED"])
+    return required.accepts[0].extra["quoteId"]
 
 
 def status_of(broker: httpx.Client, body: dict[str, object]) -> int:
@@ -95,12 +102,14 @@ def test_a_withheld_result_can_be_paid_for_while_the_executor_is_full(
     world.facilitator.on_settle = lambda asked: Answer.of(
         success_of(asked, success=False, transaction="", errorReason="insufficient_funds")
     )
-    first = wallet.pay_v2(challenge_of(broker, body))
+    told = challenge_of(broker, body)
+    first = wallet.pay_v2(told)
     assert broker.post("/run", json=body, headers=first).status_code == 402
     world.facilitator.on_settle = None
     world.quote.refusal = FULL
-    wait_until(lambda: status_of(broker, new_body()) == 503, "the broker hears that the executor is full", 2)
+    wait_until(lambda: status_of(broker, body) == 503, "the broker hears that the executor is full", 3)
     again = broker.post("/run", json=body, headers=first)
     assert (again.status_code, again.json()["code"]) == (402, "insufficient_funds")
+    assert offer_of(again) == offer_of(told), "the price that was told stands"
     paid = broker.post("/run", json=body, headers=wallet.pay_v1(again))
     assert (paid.status_code, world.runs(body)) == (200, 1)

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from broker.payments.authorization import Authorization
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
 from broker.payments.terms import Terms
@@ -61,3 +63,17 @@ def offers(database: Database, clock: FakeClock) -> OfferBook:
 @pytest.fixture
 def ledger(database: Database, network: Network, clock: FakeClock) -> Ledger:
     return Ledger(database, network, clock)
+
+
+def signed_authorization(payload: dict[str, Any]) -> Authorization:
+    """A payload of `Wallet.payload` as the broker reads it."""
+    fields = payload["authorization"]
+    return Authorization(
+        payer=fields["from"].lower(),
+        pay_to=fields["to"].lower(),
+        value=int(fields["value"]),
+        valid_after=int(fields["validAfter"]),
+        valid_before=int(fields["validBefore"]),
+        nonce=fields["nonce"],
+        signature=payload["signature"],
+    )

@@ -15,6 +15,7 @@ from broker.payments.eip712 import signed_by_payer
 from broker.payments.terms import Terms
 from shared.errors import BadRequest
 from shared.networks import Network, network_named
+from tests.broker.conftest import signed_authorization
 from tests.support.wallets import Wallet, new_wallet
 
 N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -23,17 +24,7 @@ N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 def signed(terms: Terms, wallet: Wallet, **changes: str) -> Authorization:
     network = terms.network
     extra = {"name": network.domain_name, "version": network.domain_version}
-    payload = wallet.payload(network.asset, terms.pay_to, 5800, extra, **changes)
-    fields = payload["authorization"]
-    return Authorization(
-        payer=fields["from"].lower(),
-        pay_to=fields["to"].lower(),
-        value=int(fields["value"]),
-        valid_after=int(fields["validAfter"]),
-        valid_before=int(fields["validBefore"]),
-        nonce=fields["nonce"],
-        signature=payload["signature"],
-    )
+    return signed_authorization(wallet.payload(network.asset, terms.pay_to, 5800, extra, **changes))
 
 
 def payment(terms: Terms, auth: Authorization, **changes: str) -> Payment:

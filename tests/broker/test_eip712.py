@@ -9,6 +9,7 @@ from x402.mechanisms.evm.verify import verify_eoa_signature
 from broker.payments.authorization import Authorization
 from broker.payments.eip712 import signed_by_payer, transfer_digest
 from shared.networks import network_named
+from tests.broker.conftest import signed_authorization
 from tests.support.wallets import new_wallet
 
 
@@ -52,17 +53,7 @@ def test_what_a_wallet_signs_is_its_own_for_us_and_for_the_package() -> None:
     network, wallet = network_named("base-sepolia"), new_wallet()
     extra = {"name": network.domain_name, "version": network.domain_version}
     for value in (1, 5800, 2**200):
-        payload = wallet.payload(network.asset, "0x" + "bb" * 20, value, extra)
-        fields = payload["authorization"]
-        auth = Authorization(
-            payer=fields["from"].lower(),
-            pay_to=fields["to"].lower(),
-            value=int(fields["value"]),
-            valid_after=int(fields["validAfter"]),
-            valid_before=int(fields["validBefore"]),
-            nonce=fields["nonce"],
-            signature=payload["signature"],
-        )
+        auth = signed_authorization(wallet.payload(network.asset, "0x" + "bb" * 20, value, extra))
         assert signed_by_payer(auth, network)
         raw = bytes.fromhex(auth.signature[2:])
         assert verify_eoa_signature(transfer_digest(auth, network), raw, auth.payer)

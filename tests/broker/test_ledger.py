@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects import sqlite
 
+from broker.payments import reservations
 from broker.payments.authorization import Authorization
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer
@@ -269,3 +271,15 @@ async def test_the_migrations_make_exactly_the_declared_tables(database: Databas
         return list(compare_metadata(context, metadata))
 
     assert await database.read(differences) == []
+
+
+async def test_an_unpaid_result_is_found_by_its_index_and_not_among_all_jobs(database: Database) -> None:
+    if not database.is_sqlite:
+        pytest.skip("Postgres reads a table this small from end to end, whatever indexes it has")
+    query = reservations._UNPAID_JOB.params(at_hash="hash", at_payer=AUTH.payer).compile(
+        dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
+    )
+    plan = await database.read(
+        lambda connection: connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all()
+    )
+    assert "USING INDEX jobs_unpaid" in str(plan)

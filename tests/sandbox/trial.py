@@ -9,7 +9,8 @@ from typing import Any
 
 from executor.sandbox.engine import Sandbox
 from shared.errors import GalaksioError
-from shared.jobs import RunResult, parse_run_request
+from shared.jobs import RunResult
+from shared.run_payload import parse_run_request
 from tests.sandbox.attack import Attack, tail
 from tests.sandbox.leftovers import Leftovers
 from tests.sandbox.world import World

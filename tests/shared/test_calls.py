@@ -64,6 +64,18 @@ async def test_what_may_have_been_heard_is_told_apart(
     assert neighbour.heard == [b"{}"], "nothing is sent twice"
 
 
+async def test_a_connection_that_is_dropped_when_used_again_is_not_tried_a_second_time(
+    caller: Caller, neighbour: Neighbour
+) -> None:
+    neighbour.next = Answer()
+    await caller.post("/x", b"1")
+    neighbour.next = DROPPED
+    with pytest.raises(NoAnswer) as caught:
+        await caller.post("/x", b"2")
+    assert caught.value.sent
+    assert neighbour.heard == [b"1", b"2"]
+
+
 async def test_what_was_never_sent_is_told_apart(caller: Caller, neighbour: Neighbour) -> None:
     with neighbour.down(), pytest.raises(NoAnswer) as caught:
         await caller.get("/x")

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import GalaksioError
-from shared.jobs import RunRequest, parse_run_request
+from shared.jobs import RunRequest
+from shared.run_payload import parse_run_request
 
 
 def test_the_plain_form_and_its_defaults() -> None:

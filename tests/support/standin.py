@@ -5,6 +5,7 @@ import gc
 import json
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Answer:
 DROPPED = Answer(dropped=True)
 
 
-class StandIn:
+class StandIn(ABC):
     """Serves `answer(method, path, body)` on a port of its own until it is stopped."""
 
     def __init__(self) -> None:
@@ -46,8 +47,9 @@ class StandIn:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
-        raise NotImplementedError
+        """What to say to one request."""
 
     def start(self) -> None:
         self._thread.start()

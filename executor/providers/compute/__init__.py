@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from shared.jobs import RUN_TASK_TYPES, RunRequest, parse_run_request
+from shared.jobs import RunRequest
+from shared.run_payload import RUN_TASK_TYPES, parse_run_request
 
 TASK_TYPES = RUN_TASK_TYPES
 DEFAULT_PROVIDER = "local"
