@@ -1,7 +1,7 @@
 """Who may run now: a slot and memory for each run, and no more of them once the executor is being stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from executor.sandbox.errors import ExecutorDraining
@@ -18,13 +18,16 @@ class Admission:
         self._none.set()
 
     @asynccontextmanager
-    async def admitted(self, memory_mb: int) -> AsyncIterator[None]:
-        """Hold a slot until the run ends or is ended. Raises `ExecutorBusy`, `ExecutorDraining` and so on."""
+    async def admitted(self, memory_mb: int, waits: Callable[[], None] | None = None) -> AsyncIterator[None]:
+        """Hold a slot until the run ends or is ended. Raises `ExecutorBusy`, `ExecutorDraining` and so on.
+
+        `waits` is called when there is none at once.
+        """
         ending = asyncio.timeout(None)
         self._runs[ending] = False
         self._none.clear()
         try:
-            async with ending, self.slots.slot(memory_mb):
+            async with ending, self.slots.slot(memory_mb, waits):
                 self._runs[ending] = True
                 yield
         except TimeoutError:

@@ -4,9 +4,9 @@ import contextlib
 import os
 import resource
 from collections.abc import Mapping
-from pathlib import Path
 
 from executor.sandbox.accounting import Account, Admitted
+from executor.sandbox.accounting.groups import write
 from executor.sandbox.arguments import BOX
 from executor.sandbox.errors import RlimitsRefused, SandboxFailed
 from executor.sandbox.runtimes import Identity
@@ -32,7 +32,7 @@ def admit(init_pid: int, account: Account) -> tuple[int, int]:
             account.admit(Admitted(init_pid, proc_fd))
         finally:
             os.close(proc_fd)
-        Path(f"/proc/{init_pid}/oom_score_adj").write_text("1000")
+        write(f"/proc/{init_pid}/oom_score_adj", "1000")
         with contextlib.suppress(PermissionError):  # root without CAP_SYS_NICE
             os.setpriority(os.PRIO_PROCESS, init_pid, NICENESS)
     except BaseException:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from executor.sandbox.errors import SandboxFailed
 
 class NoAccount:
     """Nobody counts."""
+
+    def joined(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def admit(self, _: object) -> None:
         """Nothing to admit to."""

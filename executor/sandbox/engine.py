@@ -5,14 +5,14 @@ draining: what runs may end, nothing new begins.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from executor.sandbox import diagnosis
 from executor.sandbox.accounting import Accountant
 from executor.sandbox.admission import Admission, draining
-from executor.sandbox.arguments import command
+from executor.sandbox.ahead import Ahead
 from executor.sandbox.bench import Bench
 from executor.sandbox.capture import OnOutput
 from executor.sandbox.errors import RuntimeUnavailable, SandboxUnavailable
@@ -22,7 +22,7 @@ from executor.sandbox.launch import Job, Kit
 from executor.sandbox.layer import Layer
 from executor.sandbox.machine import Machine, find_machine, try_machine
 from executor.sandbox.options import Options, cores
-from executor.sandbox.pool import Kind, Pool
+from executor.sandbox.pool import Kind, Load, Pool
 from executor.sandbox.result import request_files, run_result
 from executor.sandbox.runs import Feed, Finished, call, finish_sandboxed, run_bare
 from executor.sandbox.runtimes import INSTALL, PATH, Runtime
@@ -59,7 +59,8 @@ class Sandbox:
         self._uids = Uids(options.uid_base, drop=not options.off)
         # Sandboxes that are started ahead; for each slot a thread that starts and ends the run and one that
         # watches it; and some to spare.
-        self._at_once = 2 * cores() if options.pool else 0
+        self._at_once = 2 * cores()
+        self._room = asyncio.Semaphore(self._at_once)
         threads = 2 * options.slot_count + self._at_once + 2
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="sandbox")
 
@@ -111,7 +112,7 @@ class Sandbox:
         await try_machine(self._starting, self._pool, self._uids)
         if self.options.pool:
             self.pool = Pool(
-                self._starting, self.options.pool, self.options.recycle_s, self._at_once, self._busy
+                self._starting, self.options.pool, self.options.recycle_s, self._at_once, self._load
             )
             # TypeScript is asked for less: it waits like the others once it was.
             self.pool.open(language for language in self._machine.runtimes if language != "typescript")
@@ -163,35 +164,52 @@ class Sandbox:
         """
         runtime = self.check(request.language)
         feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding, on_output)
-        async with self._admission.admitted(MEMORY_MB[request.size]):
-            if on_output:
-                on_output("stdout", b"")
-            if self.state == "off":
-                arguments = words_of(runtime, limits_of(request.size))[1:]
-                words = [runtime.host_path, *arguments, runtime.code_name, *request.args]
-                env = {"PATH": PATH, "LANG": "C.UTF-8", **request.env}
-                finished = await run_bare(self._pool, Job(words, request_files(request, runtime), env), feed)
-            else:
-                finished = await self._sandboxed(request, runtime, feed, layer)
+        ahead = self._ahead(request, runtime, layer)
+        try:
+            async with self._admission.admitted(MEMORY_MB[request.size], ahead.begin if ahead else None):
+                if on_output:
+                    on_output("stdout", b"")
+                finished = await (
+                    self._sandboxed(request, runtime, feed, layer, ahead)
+                    if ahead
+                    else self._bare(request, runtime, feed)
+                )
+        finally:
+            if ahead:
+                await ahead.drop()
         return run_result(finished, runtime, self.isolation, request.encoding)
 
     def stream(self, request: RunRequest) -> AsyncGenerator[Chunk | RunResult, None]:
         """The output of a run as it comes, then its result. To leave early (`aclose`) cancels the run."""
         return stream_of(lambda on_output: self.run(request, on_output))
 
+    async def _bare(self, request: RunRequest, runtime: Runtime, feed: Feed) -> Finished:
+        arguments = words_of(runtime, limits_of(request.size))[1:]
+        words = [runtime.host_path, *arguments, runtime.code_name, *request.args]
+        env = {"PATH": PATH, "LANG": "C.UTF-8", **request.env}
+        return await run_bare(self._pool, Job(words, request_files(request, runtime), env), feed)
+
+    def _ahead(self, request: RunRequest, runtime: Runtime, layer: Layer | None) -> Ahead | None:
+        """What to do while the run waits; None without a sandbox."""
+        starting = self._starting
+        if starting is None:
+            return None
+
+        def begin() -> Awaitable[Started]:
+            return starting.begin(starting.job(request, runtime, layer), held=True)
+
+        return Ahead(self._room, begin, starting.let_go, starting.retire)
+
     async def _sandboxed(
-        self, request: RunRequest, runtime: Runtime, feed: Feed, layer: Layer | None
+        self, request: RunRequest, runtime: Runtime, feed: Feed, layer: Layer | None, ahead: Ahead
     ) -> Finished:
         if self._starting is None:
             raise self._unavailable()
-        started = None if layer else await self._from_pool(request, runtime)
+        started = await ahead.take()
+        if started is None and not layer:
+            started = await self._from_pool(request, runtime)
         if started is None:
-            limits = limits_of(request.size)
-            words = command(runtime, request.args, limits)
-            env = {**request.env, **layer.environment(request.env)} if layer else request.env
-            binds = layer.binds if layer else ()
-            job = Job(words, request_files(request, runtime), env, limits, binds=binds)
-            started = await self._starting.begin(self._starting.limit(job, runtime))
+            started = await self._starting.begin(self._starting.job(request, runtime, layer))
         try:
             interval_s = self._starting.accountant.interval_s
             return await finish_sandboxed(started.running, started.account, interval_s, self._pool, feed)
@@ -219,8 +237,10 @@ class Sandbox:
             raise
         return started
 
-    def _busy(self) -> bool:
-        return self.slots.free < self.slots.count
+    def _load(self) -> Load:
+        if self.slots.waiting:
+            return Load.FULL
+        return Load.SOME if self.slots.free < self.slots.count else Load.NONE
 
     def _ready(self) -> tuple[Kit, Accountant]:
         if self._machine.kit is None or self._machine.accountant is None:

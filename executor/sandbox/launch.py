@@ -1,9 +1,9 @@
-"""Start one sandbox, up to and through its gate.
+"""Start one sandbox, up to its gate.
 
 bwrap sets everything up, drops its capabilities, closes the `--block-fd` socket (which we see) and
-then waits for its seccomp filter, which it reads from a pipe of ours: that pipe is the gate. Nothing
-of the snippet has run yet, so the cgroup and `oom_score_adj` are set without a race. If we die
-before the filter is written, bwrap reads an empty filter and gives up.
+then waits for its seccomp filter, which it reads from a pipe of ours: that pipe is the gate, and
+`Launched.go` opens it. Nothing of the snippet has run yet, so the limits and `oom_score_adj` are set
+without a race. If we die before the filter is written, bwrap reads an empty filter and gives up.
 
 All calls here block and belong into a worker thread. That thread must live as long as the sandbox:
 for `--die-with-parent` it is the parent.
@@ -49,7 +49,8 @@ class Job:
     """What to start. `files` maps a name in /box to its content.
 
     `rlimits` (resource to value) are set on the sandbox before it goes through its gate. With a `loader` in
-    place of the `command` the sandbox waits for its job on `Launched.job`.
+    place of the `command` the sandbox waits for its job on `Launched.job`. `runtime` is the only one that it
+    has besides /usr; None stands for all.
     """
 
     command: Sequence[str]
@@ -59,10 +60,14 @@ class Job:
     rlimits: Mapping[int, int] = field(default_factory=dict)
     binds: Sequence[Bind] = ()
     loader: Loader | None = None
+    runtime: Runtime | None = None
 
 
 def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched:
-    """Start `job` and let it run. Raises `SandboxFailed`, with nothing left behind, if it does not start."""
+    """Start `job` up to its gate. Raises `SandboxFailed`, with nothing left behind, if it does not start.
+
+    Nothing of it runs before `Launched.go`.
+    """
     channels = Channels()
     try:
         return _launch(kit, job, identity, account, channels)
@@ -91,27 +96,29 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         loader={path: channels.memory(data) for path, data in loader.files.items()},
     )
     environment = {**job.env, **loader.environment}
-    words = bwrap_arguments(fds, kit.runtimes, environment, job.limits, job.binds)
+    runtimes = (job.runtime,) if job.runtime else kit.runtimes
+    words = bwrap_arguments(fds, runtimes, environment, job.limits, job.binds)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
-    monitor = spawn(
-        [str(kit.bwrap), "--args", str(options), "--", *loader.command],
-        identity,
-        stdin=stdin.theirs,
-        stdout=stdout.theirs,
-        stderr=stderr.theirs,
-        pass_fds=sorted(passed),
-        env={},
-        cwd="/",
-    )
+    with account.joined():
+        monitor = spawn(
+            [str(kit.bwrap), "--args", str(options), "--", *loader.command],
+            identity,
+            stdin=stdin.theirs,
+            stdout=stdout.theirs,
+            stderr=stderr.theirs,
+            pass_fds=sorted(passed),
+            env={},
+            cwd="/",
+        )
     channels.close_theirs()
     init_pid, init_pidfd, box_fd = None, -1, -1
     try:
-        init_pid = _child_pid(status.ours, deadline_s)
+        # First what comes last, to be woken once: the pid was told long before that.
         _wait_until_set_up(block.ours, deadline_s)
+        init_pid = _child_pid(status.ours, deadline_s)
         init_pidfd, box_fd = admit(init_pid, account)
         limit(init_pid, identity, job.rlimits)
-        os.write(gate.ours, kit.seccomp)
     except (SandboxFailed, OSError) as exc:
         _kill_unstarted(monitor, init_pid)
         for fd in (init_pidfd, box_fd):
@@ -130,6 +137,8 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
         stderr=channels.take(stderr.ours),
         status=channels.take(status.ours),
         box_fd=box_fd,
+        gate=channels.take(gate.ours),
+        seccomp=kit.seccomp,
         job=channels.take(pipe.ours) if pipe else -1,
         started_s=time.monotonic(),
     )

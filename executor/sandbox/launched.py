@@ -7,6 +7,7 @@ import resource
 import select
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 
 from executor.sandbox.accounting import Account, Usage
@@ -18,7 +19,8 @@ from executor.sandbox.limits import END_TIMEOUT_S, KIB
 class Launched:
     """One running sandbox. `stdin`, `stdout` and `stderr` are the captures' to close, the rest `close`'s.
 
-    `monitor` is bwrap itself, our child; `init` is pid 1 of the sandbox, its child.
+    `monitor` is bwrap itself, our child; `init` is pid 1 of the sandbox, its child. It stands at its `gate`
+    until `go` gives it its filter: nothing of the job has run before that.
     """
 
     monitor: subprocess.Popen[bytes]
@@ -30,11 +32,27 @@ class Launched:
     stderr: int
     status: int
     box_fd: int
+    gate: int
+    seccomp: bytes
     started_s: float
     job: int = -1
     """Where a waiting sandbox reads its job; -1 once it has it, or if it did not wait."""
     gone: bool = False
     """Whether nothing of it is alive any more, for certain."""
+
+    @property
+    def alive(self) -> bool:
+        poll = select.poll()
+        poll.register(self.monitor_pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def go(self) -> None:
+        """Open the gate. Its clock starts. `OSError` when the sandbox has died at it."""
+        if not self.alive:
+            raise ProcessLookupError("bwrap is dead")
+        self.started_s = time.monotonic()
+        os.write(self.gate, self.seccomp)
+        self._close_gate()
 
     def kill(self) -> None:
         """End everything in the sandbox at once; harmless when it has ended."""
@@ -88,7 +106,13 @@ class Launched:
         """With `box_fd` the last hold on the run's files goes."""
         for fd in (self.monitor_pidfd, self.init_pidfd, self.status, self.box_fd):
             os.close(fd)
+        self._close_gate()
         self.close_job()
+
+    def _close_gate(self) -> None:
+        if self.gate >= 0:
+            os.close(self.gate)
+            self.gate = -1
 
     def close_job(self) -> None:
         if self.job >= 0:

@@ -8,11 +8,11 @@ Everything here happens on the event loop; what blocks is `Starter`'s.
 import asyncio
 import contextlib
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 from executor.sandbox.errors import SandboxFailed
@@ -29,6 +29,17 @@ WARM_AFTER_S = 0.03
 LOOK_EVERY_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before another start of a kind that failed to start, or died waiting; doubled each time."""
+
+
+class Load(Enum):
+    """How busy the executor is: no run, some, or more than there are slots.
+
+    Then those that wait are set up by themselves (`ahead`), which costs less in all than a pool.
+    """
+
+    NONE = auto()
+    SOME = auto()
+    FULL = auto()
 
 
 class Kind(NamedTuple):
@@ -62,13 +73,13 @@ class Pool:
     """`open`, `take` and `refill`, `close`."""
 
     def __init__(
-        self, starter: Starter, ahead: int, recycle_s: float, at_once: int, busy: Callable[[], bool]
+        self, starter: Starter, ahead: int, recycle_s: float, at_once: int, load: Callable[[], Load]
     ) -> None:
         self._starter = starter
         self._ahead = ahead
         self._recycle_s = recycle_s
         self._at_once = at_once
-        self._busy = busy
+        self._load = load
         self._shelves: dict[Kind, Shelf] = {}
         self._timers = Timers()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -111,7 +122,7 @@ class Pool:
         shelf = self._shelves.setdefault(kind, Shelf())
         shelf.used_s = _now()
         for started in sorted(shelf.waiting, key=_cold):
-            if _alive(started):
+            if started.running.alive:
                 self._remove(shelf, started)
                 return started
             self._died(kind, shelf, started)
@@ -147,7 +158,7 @@ class Pool:
     def _missing(self, kind: Kind, shelf: Shelf) -> int:
         """How many to start now. Sizes other than the usual are kept while they are in use."""
         unused = kind.size != DEFAULT_SIZE and _now() - shelf.used_s > self._recycle_s
-        if self._closed or unused or _now() < shelf.not_before_s:
+        if self._closed or unused or _now() < shelf.not_before_s or self._load() is Load.FULL:
             return 0
         return max(0, self._ahead - len(shelf.waiting) - len(shelf.starting) + len(shelf.claims))
 
@@ -209,7 +220,7 @@ class Pool:
         cold = [started for shelf in self._shelves.values() for started in shelf.waiting if _cold(started)]
         if not cold:
             return
-        if not self._busy() and not any(shelf.starting for shelf in self._shelves.values()):
+        if self._load() is Load.NONE and not any(shelf.starting for shelf in self._shelves.values()):
             cold[0].warm = True
             with contextlib.suppress(OSError):  # it died; that is noticed elsewhere
                 os.write(cold[0].running.job, b"p")
@@ -222,12 +233,6 @@ def _now() -> float:
 
 def _cold(started: Started) -> bool:
     return started.warms and not started.warm
-
-
-def _alive(started: Started) -> bool:
-    poll = select.poll()
-    poll.register(started.running.monitor_pidfd, select.POLLIN)
-    return not poll.poll(0)
 
 
 def _next(claims: deque[asyncio.Future[Started | None]]) -> asyncio.Future[Started | None] | None:

@@ -51,19 +51,33 @@ async def run_sandboxed(
 
 
 async def start_sandboxed(
-    kit: Kit, accountant: Accountant, pool: Executor, identity: Identity, job: Job
+    kit: Kit, accountant: Accountant, pool: Executor, identity: Identity, job: Job, *, held: bool = False
 ) -> tuple[Launched, Account]:
-    """A sandbox with its account: it runs `job`, or waits in its loader. Raises `SandboxFailed`."""
+    """A sandbox with its account: it runs `job`, or waits in its loader. Raises `SandboxFailed`.
+
+    One that is `held` stands at its gate until `let_go`.
+    """
 
     def start() -> tuple[Launched, Account]:
         account = accountant.open(job.limits.memory_bytes)
         try:
-            return launch(kit, job, identity, account), account
+            running = launch(kit, job, identity, account)
         except BaseException:
             account.close()
             raise
+        if not held:
+            try:
+                running.go()
+            except OSError as exc:
+                abandon(running, account)
+                raise died_at_gate(exc) from None
+        return running, account
 
     return await _started(pool, start)
+
+
+def died_at_gate(exc: OSError) -> SandboxFailed:
+    return SandboxFailed(f"The sandbox died before its code began: {exc}.")
 
 
 async def finish_sandboxed(

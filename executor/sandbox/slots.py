@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -46,8 +46,8 @@ class Slots:
         return True
 
     @asynccontextmanager
-    async def slot(self, memory_mb: int = 0) -> AsyncIterator[int]:
-        """Hold a slot and its memory.
+    async def slot(self, memory_mb: int = 0, waits: Callable[[], None] | None = None) -> AsyncIterator[int]:
+        """Hold a slot and its memory. `waits` is called when they do not come at once.
 
         Raises `ExecutorBusy` at once when the queue is full, or after `max_wait_s`; `SizeUnavailable` when
         there can never be so much memory.
@@ -57,19 +57,21 @@ class Slots:
                 f"A run of {memory_mb} MB does not fit this executor, which has {self.memory_mb} MB for runs "
                 "(EXECUTOR_MEMORY_MB)."
             )
-        number = await self._take(memory_mb)
+        number = await self._take(memory_mb, waits)
         try:
             yield number
         finally:
             self._give_back(number, memory_mb)
 
-    async def _take(self, memory_mb: int) -> int:
+    async def _take(self, memory_mb: int, waits: Callable[[], None] | None) -> int:
         if not self._waiting and self._fits(memory_mb):
             return self._hand_out(memory_mb)
         if len(self._waiting) >= self._queue:
             raise self._busy()
         turn = _Turn(memory_mb, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
+        if waits:
+            waits()
         try:
             async with asyncio.timeout(self._max_wait_s):
                 return await turn.came

@@ -5,17 +5,21 @@ from concurrent.futures import Executor
 from dataclasses import replace
 
 from executor.sandbox.accounting import Accountant
+from executor.sandbox.arguments import command
+from executor.sandbox.execute import to_the_end
 from executor.sandbox.launch import Job, Kit
+from executor.sandbox.layer import Layer
 from executor.sandbox.limits import LIMITS
 from executor.sandbox.loaders import Loader, loader_of
 from executor.sandbox.pool import Kind
+from executor.sandbox.result import request_files
 from executor.sandbox.rlimits import limited, outside, prlimit_program, shell_program, through_env
-from executor.sandbox.runs import abandon, call, start_sandboxed
+from executor.sandbox.runs import abandon, call, died_at_gate, start_sandboxed
 from executor.sandbox.runtimes import Runtime
 from executor.sandbox.sizes import data_bytes, limits_of
 from executor.sandbox.started import Started
 from executor.sandbox.uids import Uids
-from shared.jobs import Language
+from shared.jobs import Language, RunRequest
 
 
 class Starting:
@@ -37,6 +41,15 @@ class Starting:
         self._loaders: dict[Kind, Loader] = {}
         self.limits_outside = True
 
+    def job(self, request: RunRequest, runtime: Runtime, layer: Layer | None) -> Job:
+        """A run as a sandbox of its own, with the packages of `layer`."""
+        limits = limits_of(request.size)
+        words = command(runtime, request.args, limits)
+        env = {**request.env, **layer.environment(request.env)} if layer else request.env
+        binds = layer.binds if layer else ()
+        files = request_files(request, runtime)
+        return self.limit(Job(words, files, env, limits, binds=binds, runtime=runtime), runtime)
+
     def limit(self, job: Job, runtime: Runtime | None) -> Job:
         """`job` with its resource limits: from outside where that works, else by a program inside."""
         if runtime is None:
@@ -55,20 +68,31 @@ class Starting:
         if kind not in self._loaders:
             self._loaders[kind] = await call(self._threads, lambda: loader_of(runtime, limits))
         loader = self._loaders[kind]
-        job = self.limit(Job([], {runtime.code_name: b""}, {}, limits, loader=loader), runtime)
+        waiting = Job([], {runtime.code_name: b""}, {}, limits, loader=loader, runtime=runtime)
+        job = self.limit(waiting, runtime)
         started = await self.begin(job)
         started.warms = kind.language == "python"
         return started
 
-    async def begin(self, job: Job) -> Started:
-        """Start `job` as a user of its own. Raises `SandboxFailed`."""
+    async def begin(self, job: Job, *, held: bool = False) -> Started:
+        """Start `job` as a user of its own; `held` at its gate if so. Raises `SandboxFailed`."""
         identity = self._uids.take()
         try:
-            running, account = await start_sandboxed(self.kit, self.accountant, self._threads, identity, job)
+            running, account = await start_sandboxed(
+                self.kit, self.accountant, self._threads, identity, job, held=held
+            )
         except BaseException:
             self._uids.give_back(identity)
             raise
         return Started(running, account, identity)
+
+    async def let_go(self, started: Started) -> None:
+        """Open the gate of one that was held. Raises `SandboxFailed` when it died there."""
+        try:
+            started.running.go()  # less than a pipe holds: it never waits
+        except OSError as exc:
+            await to_the_end(self.retire(started))
+            raise died_at_gate(exc) from None
 
     async def retire(self, started: Started) -> None:
         """End a sandbox that was not used."""

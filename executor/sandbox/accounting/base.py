@@ -1,5 +1,6 @@
 """The one interface of all accounting."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +29,9 @@ class Usage:
 
 class Account(Protocol):
     """The account of one run. Blocking calls, all from worker threads, never two at a time."""
+
+    def joined(self) -> AbstractContextManager[None]:
+        """A sandbox that this thread starts meanwhile is on the account from its birth, where that works."""
 
     def admit(self, admitted: Admitted) -> None:
         """Put the waiting sandbox under the limits. `OSError` when that cannot be done."""

@@ -47,7 +47,7 @@ class CgroupV2:
         folders = self._groups.take()
         if memory_bytes != self._limits.memory_bytes:
             (folders[0] / "memory.max").write_text(str(memory_bytes))
-        return GroupAccount(folders, self._groups.give_back, oom_kills, bill, cpu_used_ms)
+        return GroupAccount(folders, self._groups.give_back, oom_kills, bill, begin=cpu_used_ms)
 
     def shutdown(self) -> None:
         self._groups.shutdown()

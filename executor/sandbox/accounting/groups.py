@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,10 @@ class Groups:
         """Remove a used group and prepare the next, later."""
         self._helper.submit(self._replace, folders)
 
+    def use_again(self, folders: list[Path]) -> None:
+        """Put back a group that is as good as new."""
+        self._ready.append(folders)
+
     def shutdown(self) -> None:
         self._helper.shutdown(wait=True)
         for base in self._bases:
@@ -68,8 +73,14 @@ class Groups:
         return folders
 
 
+Joining = Callable[[list[Path]], AbstractContextManager[None]]
+
+
 class GroupAccount:
-    """An `Account` over one group; the version at hand says where its figures are."""
+    """An `Account` over one group; the version at hand says where its figures are.
+
+    With `joining` a sandbox is born in its group; else it is moved there while it waits at its gate.
+    """
 
     def __init__(
         self,
@@ -77,9 +88,12 @@ class GroupAccount:
         give_back: Callable[[list[Path]], None],
         oom_kills: Callable[[list[Path]], int],
         bill: Callable[[list[Path], bool], Usage],
+        *,
         begin: Callable[[list[Path]], int] = lambda _: 0,
+        joining: Joining | None = None,
     ) -> None:
         self._begin = begin
+        self._joining = joining
         self._cpu_before_ms = 0
         self._folders = folders
         self._give_back = give_back
@@ -87,10 +101,15 @@ class GroupAccount:
         self._bill = bill
         self._locks = Locks()
 
+    def joined(self) -> AbstractContextManager[None]:
+        return self._joining(self._folders) if self._joining else nullcontext()
+
     def admit(self, admitted: Admitted) -> None:
         self._locks.admit(admitted)
-        for folder in self._folders:
-            write(folder / "cgroup.procs", str(admitted.init_pid))
+        if self._joining is None:
+            for folder in self._folders:
+                write(folder / "cgroup.procs", str(admitted.init_pid))
+        self.begin()
 
     def begin(self) -> None:
         self._cpu_before_ms = self._begin(self._folders)
@@ -156,7 +175,7 @@ def remove(folders: list[Path]) -> None:
                 break
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path | str, text: str) -> None:
     """As `Path.write_text`, at a third of its price: it is done several times for every run."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

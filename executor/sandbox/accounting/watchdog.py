@@ -8,6 +8,7 @@ the machine runs out (`oom_score_adj` 1000).
 
 import contextlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 from executor.sandbox.accounting.base import Admitted, Usage
@@ -49,6 +50,9 @@ class WatchdogAccount:
     was_over: bool = False
     _proc_fd: int = field(default=-1, repr=False)
     _locks: Locks = field(default_factory=Locks, repr=False)
+
+    def joined(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def admit(self, admitted: Admitted) -> None:
         self._locks.admit(admitted)

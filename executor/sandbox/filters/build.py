@@ -20,7 +20,7 @@ NR, ARCH, ARGS = 0, 4, 16
 
 # linux/filter.h: class | size or operation | mode or source.
 LOAD_WORD, RETURN = 0x20, 0x06
-JUMP_EQUAL, JUMP_GREATER, JUMP_AT_LEAST, JUMP_ANY_BIT = 0x15, 0x25, 0x35, 0x45
+JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT = 0x15, 0x35, 0x45
 AND = 0x54
 
 X32_BIT = 0x40000000
@@ -157,9 +157,6 @@ class Assembler:
     def answer(self, verdict: int) -> None:
         self.code.append((RETURN, 0, 0, verdict))
 
-    def refuse(self, errno: int) -> None:
-        self.answer(ERRNO | errno)
-
     def when(self, test: int, value: int, verdict: int) -> None:
         """Answer `verdict` if the accumulator passes `test`."""
         self.code.append((test, 0, 1, value))
@@ -171,10 +168,21 @@ class Assembler:
             self.code.append((JUMP_EQUAL, left, 0, value))
         self.answer(verdict)
 
-    def only_for(self, number: int, body: "Assembler") -> None:
-        """Run `body` for syscall `number`; it must end in an answer."""
-        self.code.append((JUMP_EQUAL, 0, len(body.code), number))
-        self.code.extend(body.code)
+    def search(self, found: list[tuple[int, "Assembler"]]) -> None:
+        """Go on with the body whose first number is the last one not over the accumulator, by halves.
+
+        The kernel tries all numbers when a filter is set, and keeps what it finds: from the list, one after
+        the other, that took 0.3 ms of every run.
+        """
+        if len(found) == 1:
+            self.code.extend(found[0][1].code)
+            return
+        middle = len(found) // 2
+        below = Assembler()
+        below.search(found[:middle])
+        self.code.append((JUMP_AT_LEAST, len(below.code), 0, found[middle][0]))
+        self.code.extend(below.code)
+        self.search(found[middle:])
 
     def blob(self) -> bytes:
         return b"".join(struct.pack("<HBBI", *instruction) for instruction in self.code)
@@ -189,24 +197,37 @@ def build(arch: str, *, strict: bool) -> bytes:
     out.load(NR)
     if arch == "x86_64":
         out.when(JUMP_ANY_BIT, X32_BIT, ERRNO | ENOSYS)
-    out.when(JUMP_GREATER, LAST_KNOWN, ERRNO | ENOSYS)
-    for name, body in (
-        ("clone", _clone()),
-        ("clone3", _clone3()),
-        ("fcntl", _fcntl()),
-        ("ioctl", _ioctl()),
-        ("personality", _personality()),
-        ("socket", _socket((AF_UNIX, AF_INET, AF_INET6))),
-        ("socketpair", _socket((AF_UNIX,))),
-    ):
-        number = SHAPED[name][column]
-        assert number is not None  # noqa: S101 - a table error, at build time
-        out.only_for(number, body)
-    denied = {**DENIED, **(DENIED_STRICT if strict else {})}
-    for number in sorted(n for row in denied.values() if (n := row[column]) is not None):
-        out.when(JUMP_EQUAL, number, ERRNO | EPERM)
-    out.answer(ALLOW)
+    out.search(_bodies(column, {**DENIED, **(DENIED_STRICT if strict else {})}))
     return out.blob()
+
+
+def _bodies(column: int, denied: Table) -> list[tuple[int, Assembler]]:
+    """What to do with each syscall, as the first number of a stretch and the body for all of it."""
+    allow, refuse, unknown = (_answer(verdict) for verdict in (ALLOW, ERRNO | EPERM, ERRNO | ENOSYS))
+    shaped = {
+        "clone": _clone(),
+        # Its flags are behind a pointer that a filter cannot follow; libc falls back to clone.
+        "clone3": unknown,
+        "fcntl": _fcntl(),
+        "ioctl": _ioctl(),
+        "personality": _personality(),
+        "socket": _socket((AF_UNIX, AF_INET, AF_INET6)),
+        "socketpair": _socket((AF_UNIX,)),
+    }
+    bodies = {row[column]: refuse for row in denied.values()}
+    bodies |= {SHAPED[name][column]: body for name, body in shaped.items()}
+    found: list[tuple[int, Assembler]] = []
+    for number in range(LAST_KNOWN + 2):
+        body = unknown if number > LAST_KNOWN else bodies.get(number, allow)
+        if not found or found[-1][1] is not body:
+            found.append((number, body))
+    return found
+
+
+def _answer(verdict: int) -> Assembler:
+    body = Assembler()
+    body.answer(verdict)
+    return body
 
 
 def _clone() -> Assembler:
@@ -214,13 +235,6 @@ def _clone() -> Assembler:
     body.load_arg(0)
     body.when(JUMP_ANY_BIT, NEW_NAMESPACES, ERRNO | EPERM)
     body.answer(ALLOW)
-    return body
-
-
-def _clone3() -> Assembler:
-    # Its flags are behind a pointer that a filter cannot follow; libc falls back to clone.
-    body = Assembler()
-    body.refuse(ENOSYS)
     return body
 
 
