@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from executor.sandbox.errors import ExecutorDraining
-from executor.sandbox.slots import Slots
+from executor.sandbox.slots import Slot, Slots
 
 
 class Admission:
@@ -18,7 +18,7 @@ class Admission:
         self._none.set()
 
     @asynccontextmanager
-    async def admitted(self, memory_mb: int, waits: Callable[[], None] | None = None) -> AsyncIterator[None]:
+    async def admitted(self, memory_mb: int, waits: Callable[[], None] | None = None) -> AsyncIterator[Slot]:
         """Hold a slot until the run ends or is ended. Raises `ExecutorBusy`, `ExecutorDraining` and so on.
 
         `waits` is called when there is none at once.
@@ -27,9 +27,9 @@ class Admission:
         self._runs[ending] = False
         self._none.clear()
         try:
-            async with ending, self.slots.slot(memory_mb, waits):
+            async with ending, self.slots.slot(memory_mb, waits) as slot:
                 self._runs[ending] = True
-                yield
+                yield slot
         except TimeoutError:
             if ending.expired():
                 raise draining() from None

@@ -163,12 +163,14 @@ class Sandbox:
         `on_output` is told nothing, of stdout, when the run begins, and then its output as it comes.
         """
         runtime = self.check(request.language)
-        feed = Feed(request.stdin.encode(), request.timeout_s, request.encoding, on_output)
         ahead = self._ahead(request, runtime, layer)
         try:
-            async with self._admission.admitted(MEMORY_MB[request.size], ahead.begin if ahead else None):
+            waits = ahead.begin if ahead else None
+            async with self._admission.admitted(MEMORY_MB[request.size], waits) as slot:
                 if on_output:
                     on_output("stdout", b"")
+                stdin = request.stdin.encode()
+                feed = Feed(stdin, request.timeout_s, request.encoding, on_output, slot.code_ended)
                 finished = await (
                     self._sandboxed(request, runtime, feed, layer, ahead)
                     if ahead

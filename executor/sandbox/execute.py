@@ -96,11 +96,12 @@ async def execute(
     pool: Executor,
     afterwards: Callable[[], T],
     on_output: OnOutput | None = None,
+    on_end: Callable[[], None] | None = None,
     limits: Limits = LIMITS,
 ) -> tuple[Ending, T]:
     """Run to the end, limits included. Kills and reaps everything also when it is cancelled.
 
-    `afterwards` is called in a worker thread when nothing of the run is alive any more.
+    `on_end` is called when the end begins, `afterwards` in a worker thread when nothing of the run is alive.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Killed | None] = loop.create_future()
@@ -133,6 +134,8 @@ async def execute(
     finally:
         wall_ms = round((time.monotonic() - running.started_s) * 1000)
         running.kill()
+        if on_end:
+            on_end()
         usage, found = await to_the_end(finish())
     if watch.killed or usage.oom_killed:
         killed = "memory"

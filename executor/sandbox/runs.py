@@ -25,12 +25,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Feed:
-    """What a run is given besides its job: input, seconds of wall clock, how to answer, who listens."""
+    """What a run is given besides its job: input, seconds of wall clock, how to answer, who listens.
+
+    `on_end` is called when its code has ended, or was ended, and what is left is to be cleared away.
+    """
 
     stdin: bytes
     timeout_s: float
     encoding: Encoding = "utf-8"
     on_output: OnOutput | None = None
+    on_end: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ async def _drive(
             interval_s=interval_s,
             pool=pool,
             on_output=feed.on_output,
+            on_end=feed.on_end,
             afterwards=lambda: collect(running.box_fd, feed.encoding, LIMITS),
         )
         return Finished(ending, files, left_out)

@@ -12,24 +12,34 @@ from executor.sandbox.errors import ExecutorBusy, SizeUnavailable
 @dataclass(eq=False)
 class _Turn:
     memory_mb: int
-    came: asyncio.Future[int]
+    came: asyncio.Future[None]
+
+
+@dataclass(eq=False)
+class Slot:
+    """What a run holds: a place at a core until its code has ended, and its memory until it is gone."""
+
+    free_core: Callable[[], None]
+    has_core: bool = True
+
+    def code_ended(self) -> None:
+        """The next one may begin while what is left of this one is cleared away."""
+        if self.has_core:
+            self.has_core = False
+            self.free_core()
 
 
 class Slots:
-    """Slot numbers `0..count-1` and `memory_mb` of memory, handed out in order of arrival."""
+    """`count` slots and `memory_mb` of memory, handed out in order of arrival."""
 
     def __init__(self, count: int, queue: int, max_wait_s: float, memory_mb: int | None = None) -> None:
         self.count = count
         self.memory_mb = memory_mb
         self._queue = queue
         self._max_wait_s = max_wait_s
-        self._free = deque(range(count))
+        self.free = count
         self._memory_used_mb = 0
         self._waiting: deque[_Turn] = deque()
-
-    @property
-    def free(self) -> int:
-        return len(self._free)
 
     @property
     def waiting(self) -> int:
@@ -46,7 +56,7 @@ class Slots:
         return True
 
     @asynccontextmanager
-    async def slot(self, memory_mb: int = 0, waits: Callable[[], None] | None = None) -> AsyncIterator[int]:
+    async def slot(self, memory_mb: int = 0, waits: Callable[[], None] | None = None) -> AsyncIterator[Slot]:
         """Hold a slot and its memory. `waits` is called when they do not come at once.
 
         Raises `ExecutorBusy` at once when the queue is full, or after `max_wait_s`; `SizeUnavailable` when
@@ -57,15 +67,17 @@ class Slots:
                 f"A run of {memory_mb} MB does not fit this executor, which has {self.memory_mb} MB for runs "
                 "(EXECUTOR_MEMORY_MB)."
             )
-        number = await self._take(memory_mb, waits)
+        await self._take(memory_mb, waits)
+        slot = Slot(lambda: self._give_back(cores=1))
         try:
-            yield number
+            yield slot
         finally:
-            self._give_back(number, memory_mb)
+            self._give_back(cores=int(slot.has_core), memory_mb=memory_mb)
 
-    async def _take(self, memory_mb: int, waits: Callable[[], None] | None) -> int:
+    async def _take(self, memory_mb: int, waits: Callable[[], None] | None) -> None:
         if not self._waiting and self._fits(memory_mb):
-            return self._hand_out(memory_mb)
+            self._hand_out(memory_mb)
+            return
         if len(self._waiting) >= self._queue:
             raise self._busy()
         turn = _Turn(memory_mb, asyncio.get_running_loop().create_future())
@@ -74,10 +86,10 @@ class Slots:
             waits()
         try:
             async with asyncio.timeout(self._max_wait_s):
-                return await turn.came
+                await turn.came
         except (TimeoutError, asyncio.CancelledError) as exc:
             if turn.came.done() and not turn.came.cancelled():
-                self._give_back(turn.came.result(), memory_mb)  # it came as we were leaving
+                self._give_back(cores=1, memory_mb=memory_mb)  # it came as we were leaving
             elif turn in self._waiting:
                 self._waiting.remove(turn)
                 self._serve()  # a large one in front may have held up those behind it
@@ -86,16 +98,16 @@ class Slots:
             raise
 
     def _fits(self, memory_mb: int) -> bool:
-        return bool(self._free) and (
+        return self.free > 0 and (
             self.memory_mb is None or self._memory_used_mb + memory_mb <= self.memory_mb
         )
 
-    def _hand_out(self, memory_mb: int) -> int:
+    def _hand_out(self, memory_mb: int) -> None:
         self._memory_used_mb += memory_mb
-        return self._free.popleft()
+        self.free -= 1
 
-    def _give_back(self, number: int, memory_mb: int) -> None:
-        self._free.appendleft(number)
+    def _give_back(self, *, cores: int, memory_mb: int = 0) -> None:
+        self.free += cores
         self._memory_used_mb -= memory_mb
         self._serve()
 
@@ -107,7 +119,8 @@ class Slots:
                 self._waiting.popleft()
             elif self._fits(turn.memory_mb):
                 self._waiting.popleft()
-                turn.came.set_result(self._hand_out(turn.memory_mb))
+                self._hand_out(turn.memory_mb)
+                turn.came.set_result(None)
             else:
                 return
 

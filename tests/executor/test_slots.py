@@ -142,3 +142,23 @@ async def test_whether_it_accepts_is_known_before_anyone_is_refused() -> None:
     release.set()
     await asyncio.gather(*tasks)
     assert slots.accepts() and not Slots(1, 0, 5.0, memory_mb=100).accepts(200)
+
+
+async def test_the_core_is_free_once_the_code_has_ended_the_memory_when_all_is_gone() -> None:
+    slots = Slots(1, 4, 5.0, memory_mb=1000)
+    async with slots.slot(600) as first:
+        small = asyncio.create_task(hold_memory(slots, 300))
+        large = asyncio.create_task(hold_memory(slots, 600))
+        await asyncio.sleep(0)
+        assert (slots.free, slots.waiting) == (0, 2)
+        first.code_ended()
+        first.code_ended()  # said twice, meant once
+        await asyncio.wait_for(small, 1)
+        assert (slots.free, slots.waiting) == (1, 1)
+    await asyncio.wait_for(large, 1)
+    assert (slots.free, slots.waiting, slots.accepts(1000)) == (1, 0, True)
+
+
+async def hold_memory(slots: Slots, memory_mb: int) -> None:
+    async with slots.slot(memory_mb):
+        await asyncio.sleep(0.05)
