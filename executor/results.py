@@ -97,8 +97,7 @@ class Results:
         self.bounds = bounds
 
     async def open(self) -> None:
-        await self._database.write(Base.metadata.create_all)
-        await self._database.keep_private()  # it holds the customers' output
+        await self._database.create(Base.metadata)
 
     async def close(self) -> None:
         await self._database.close()
