@@ -1,7 +1,7 @@
 """The importer: bytes in, in any portions; the CID that `ipfs add --cid-version=1` prints out.
 
 The content is cut into raw blocks of 256 KiB; up to 174 of them hang below one node, up to 174 nodes below
-the next, so that every block lies equally deep ("balanced"). A file of one block is that block. Only the nodes
+the next, so that every block lies equally deep ("balanced"). A file of one block is that block. Only nodes
 are kept, 50 bytes for each 256 KiB, so memory stays flat.
 """
 
