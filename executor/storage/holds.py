@@ -72,7 +72,7 @@ class Holds:
 
     async def of_job(self, job_id: str) -> Hold | None:
         """What the job keeps already. Raises `JobUndone`."""
-        return await self._database.read(lambda connection: _of_job(connection, job_id))
+        return await self._database.read(lambda connection: of_job(connection, job_id))
 
     async def join(self, hold: Hold) -> Hold | None:
         """Keep content that is here already; None when it is not. A job has one hold: the first one counts.
@@ -81,16 +81,18 @@ class Holds:
         """
 
         def work(connection: Connection) -> Hold | None:
-            return self.add(connection, hold) if _lock_blob(connection, hold.cid) else None
+            if known := of_job(connection, hold.id):
+                return known
+            if _lock_blob(connection, hold.cid) is None:
+                return None
+            self.add(connection, hold)
+            return hold
 
         return await self.write(work)
 
-    def add(self, connection: Connection, hold: Hold) -> Hold:
-        """In a transaction that has locked the content's blob, or has just made it `here`."""
-        if known := _of_job(connection, hold.id):
-            return known
+    def add(self, connection: Connection, hold: Hold) -> None:
+        """In a transaction that has locked the content's blob, or makes it `here`."""
         connection.execute(insert(holds), {**asdict(hold), "changed_at": self._clock()})
-        return hold
 
     async def commit(self, upload_id: str, hold: Hold) -> Hold:
         """Make an upload the job's hold, whose content `hold` names. The upload is used up.
@@ -99,12 +101,13 @@ class Holds:
         """
 
         def work(connection: Connection) -> Hold:
-            if known := _of_job(connection, hold.id):
+            if known := of_job(connection, hold.id):
                 return known
             if _upload(connection, upload_id, self._clock()) is None:
                 raise _no_such_upload()
             connection.execute(delete(holds).where(holds.c.id == upload_id))
-            return self.add(connection, hold)
+            self.add(connection, hold)
+            return hold
 
         return await self.write(work)
 
@@ -193,7 +196,8 @@ def _lock_blob(connection: Connection, cid: str) -> str | None:
     return name
 
 
-def _of_job(connection: Connection, job_id: str) -> Hold | None:
+def of_job(connection: Connection, job_id: str) -> Hold | None:
+    """The hold that the job has or had. Raises `JobUndone`."""
     found = connection.execute(select(holds).where(holds.c.id == job_id)).first()
     if found is not None and found.state == "undone":
         raise JobUndone(job_id)

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from executor.storage.blobs import new_blob
 from executor.storage.errors import StorageDown, StorageFull
-from executor.storage.holds import Hold, Holds
+from executor.storage.holds import Hold, Holds, of_job
 from executor.storage.tables import blobs, metadata, usage
 from shared.clock import Clock
 from shared.database import Database
@@ -59,22 +59,22 @@ class Places:
         await self._database.write(work)
         return name
 
-    async def arrived(self, name: str, hold: Hold) -> Hold | None:
-        """The blob is here, and `hold` is on it. None when the same content came from elsewhere first.
+    async def arrived(self, name: str, hold: Hold) -> bool:
+        """The blob is here, and `hold` is on it. False when the job has a hold, or the content came first.
 
         Raises `JobUndone`, and `StorageDown` when the arrival took so long that it was given up.
         """
+        here = select(blobs.c.name).where(blobs.c.cid == hold.cid, blobs.c.state == "here")
+        coming = (blobs.c.name == name, blobs.c.state == "arriving")
 
-        def work(connection: Connection) -> Hold | None:
-            here = select(blobs.c.name).where(blobs.c.cid == hold.cid, blobs.c.state == "here")
-            if connection.execute(here).first() is not None:
-                return None
-            kept = self._holds.add(connection, hold)
+        def work(connection: Connection) -> bool:
+            if of_job(connection, hold.id) or connection.execute(here).first():
+                return False
             arrived = {"state": "here", "changed_at": self._clock()}
-            coming = (blobs.c.name == name, blobs.c.state == "arriving")
             if not connection.execute(update(blobs).where(*coming).values(arrived)).rowcount:
                 raise StorageDown("storing the content took too long; send it again")
-            return kept
+            self._holds.add(connection, hold)
+            return True
 
         return await self._holds.write(work)
 
