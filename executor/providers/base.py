@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 import executor.providers
 from executor.sandbox.capture import OnOutput
 from executor.settings import ExecutorSettings
+from shared.errors import Conflict
 from shared.jobs import Wire
 
 
@@ -55,6 +57,8 @@ class ProviderStatus(Wire):
     """Whether work that came now would begin or wait its turn, and not be refused."""
     retry_after_s: int | None = None
     """When to ask again; None while it is accepting."""
+    free_bytes: int | None = None
+    """What more can be stored; None where nobody knows, or nothing is stored."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,30 @@ class Drains(Protocol):
 
     async def drain(self) -> None:
         """Begin nothing new; returns when what was running has ended, or was ended."""
+
+
+@runtime_checkable
+class Undoes(Protocol):
+    """A provider whose work leaves something behind that can be taken back."""
+
+    async def undo(self, job_id: str) -> None:
+        """Take back what the job did, and see that it never does it later. Idempotent; also for unknown jobs."""
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A provider with routes of its own."""
+
+    def routes(self) -> APIRouter: ...
+
+
+class JobUndone(Conflict):
+    """The job was taken back, because its payment was refused: nothing of it remains, nothing will come."""
+
+    code = "job_undone"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id} was undone and is not run again; send the request as a new job")
 
 
 class Kind(Protocol):
