@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 from starlette.responses import JSONResponse, Response
 
 from broker.caches.route import CacheRequest
-from shared.caches.base import Caches
-from shared.caches.command import Command, Failed, Reply
+from shared.caches.base import RunsCommands
+from shared.caches.command import Command, CommandFailed, Reply
 from shared.caches.commands import CommandRefused, read_command
 from shared.errors import BadRequest, error_body
 from shared.http import header
@@ -94,21 +94,23 @@ class Answers:
     def __init__(self, request: CacheRequest) -> None:
         wanted = header(request.scope, b"upstash-response-format")
         if wanted.lower() not in (b"", b"json"):
-            raise BadRequest("ERR Upstash-Response-Format: only json is available here", code="unknown_format")
+            raise BadRequest(
+                "ERR Upstash-Response-Format: only json is available here", code="unknown_format"
+            )
         encoded = header(request.scope, b"upstash-encoding").lower() == b"base64"
         self._text = _base64 if encoded else _utf8
 
     def one(self, reply: Reply) -> Response:
-        if isinstance(reply, Failed):
-            return JSONResponse(error_body(reply.message, "command_failed"), 400, headers=NO_STORE)
+        if isinstance(reply, CommandFailed):
+            return JSONResponse(error_body(reply.text, "command_failed"), 400, headers=NO_STORE)
         return JSONResponse(self._item(reply), headers=NO_STORE)
 
     def many(self, replies: Sequence[Reply]) -> Response:
         return JSONResponse([self._item(reply) for reply in replies], headers=NO_STORE)
 
     def _item(self, reply: Reply) -> dict[str, Any]:
-        if isinstance(reply, Failed):
-            return {"error": reply.message}
+        if isinstance(reply, CommandFailed):
+            return {"error": reply.text}
         # The one text that is never encoded, unless it is part of a list.
         return {"result": "OK" if reply == b"OK" else self._json(reply)}
 
@@ -131,21 +133,21 @@ def _base64(text: bytes) -> str:
 # -- the work ---------------------------------------------------------------------------------------------
 
 
-async def run_one(caches: Caches, cache_id: str, words: Words) -> Reply:
+async def run_one(caches: RunsCommands, cache_id: str, words: Words) -> Reply:
     """The reply to one command. Raises `CommandRefused` for one that is not run."""
-    (reply,) = await caches.run(cache_id, [read_command(words)], atomic=False)
+    (reply,) = await caches.run(cache_id, [read_command(words)])
     return reply
 
 
-async def run_pipeline(caches: Caches, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
+async def run_pipeline(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
     """The replies in the order of `rows`; a command that is refused is an error among them, and not counted."""
     read = [_read_or_refusal(words) for words in rows]
     commands = [item for item in read if isinstance(item, Command)]
-    replies = iter(await caches.run(cache_id, commands, atomic=False) if commands else [])
+    replies = iter(await caches.run(cache_id, commands) if commands else [])
     return [next(replies) if isinstance(item, Command) else item for item in read]
 
 
-async def run_transaction(caches: Caches, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
+async def run_transaction(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
     """All of `rows` with nobody else's command in between. Raises `CommandRefused`: then none of them is run."""
     try:
         commands = [read_command(words) for words in rows]
@@ -153,11 +155,11 @@ async def run_transaction(caches: Caches, cache_id: str, rows: Sequence[Words]) 
         raise BadRequest(
             f"EXECABORT Transaction discarded: {refused.message}", code="transaction_discarded"
         ) from None
-    return await caches.run(cache_id, commands, atomic=True)
+    return await caches.run(cache_id, commands)
 
 
-def _read_or_refusal(words: Words) -> Command | Failed:
+def _read_or_refusal(words: Words) -> Command | CommandFailed:
     try:
         return read_command(words)
     except CommandRefused as refused:
-        return Failed(refused.message)
+        return CommandFailed(refused.message)

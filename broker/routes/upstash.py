@@ -22,7 +22,10 @@ router = APIRouter(route_class=CacheRoute, tags=["cache"])
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The command is not available, malformed, or failed"},
     401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
-    402: {"model": ErrorBody, "description": "The operations of the cache are used up: `topUpUrl` sells more"},
+    402: {
+        "model": ErrorBody,
+        "description": "The operations of the cache are used up: `topUpUrl` sells more",
+    },
     404: {"model": ErrorBody, "description": "The cache has expired"},
 }
 

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.caches.command import Command
+from shared.caches.limits import KEY_MAX_BYTES, VALUE_MAX_BYTES, checked_key
 from shared.errors import BadRequest
 
 MAX_ARGUMENTS = 7_000
 """Of one command. A script hands them on over Lua's stack, which ends at 8,000."""
-MAX_ARGUMENT_BYTES = 1024 * 1024
-MAX_KEY_BYTES = 512
 MAX_SAMPLES = 10_000
 """Of a negative count, with which members come more than once: it is not bounded by what there is."""
 
@@ -58,8 +57,8 @@ def read_command(words: Sequence[bytes]) -> Command:
     if len(words) != allowed.arity and (allowed.arity > 0 or len(words) < -allowed.arity):
         raise CommandRefused(f"wrong number of arguments for '{name}' command")
     args = tuple(words[1:])
-    if any(len(arg) > MAX_ARGUMENT_BYTES for arg in args):
-        raise CommandRefused(f"an argument of '{name}' is over {MAX_ARGUMENT_BYTES} bytes")
+    if any(len(arg) > VALUE_MAX_BYTES for arg in args):
+        raise CommandRefused(f"an argument of '{name}' is over {VALUE_MAX_BYTES} bytes")
     positions = allowed.keys(args)
     for position in positions:
         _check_key(args[position])
@@ -117,19 +116,17 @@ def _key_count(args: Sequence[bytes], position: int) -> int:
 
 
 def _check_key(key: bytes) -> None:
-    if not 0 < len(key) <= MAX_KEY_BYTES:
-        raise CommandRefused(f"a key must have 1 to {MAX_KEY_BYTES} bytes")
-    if re.search(rb"[\x00-\x1f\x7f]", key):
-        raise CommandRefused("a key must not have control characters")
     try:
-        key.decode()
+        checked_key(key.decode())
     except UnicodeDecodeError:
         raise CommandRefused("a key must be UTF-8") from None
+    except BadRequest as exc:
+        raise CommandRefused(exc.message) from None
 
 
 def _check_pattern(args: Sequence[bytes]) -> None:
-    if len(args[0]) > MAX_KEY_BYTES:
-        raise CommandRefused(f"the pattern is over {MAX_KEY_BYTES} bytes")
+    if len(args[0]) > KEY_MAX_BYTES:
+        raise CommandRefused(f"the pattern is over {KEY_MAX_BYTES} bytes")
 
 
 def _check_copy(args: Sequence[bytes]) -> None:
@@ -138,11 +135,11 @@ def _check_copy(args: Sequence[bytes]) -> None:
 
 
 def _check_range_offset(args: Sequence[bytes]) -> None:
-    _at_most(args[1], MAX_ARGUMENT_BYTES - len(args[2]), "offset")
+    _at_most(args[1], VALUE_MAX_BYTES - len(args[2]), "offset")
 
 
 def _check_bit_offset(args: Sequence[bytes]) -> None:
-    _at_most(args[1], MAX_ARGUMENT_BYTES * 8 - 1, "bit offset")
+    _at_most(args[1], VALUE_MAX_BYTES * 8 - 1, "bit offset")
 
 
 def _check_bitfield(args: Sequence[bytes]) -> None:
@@ -150,7 +147,7 @@ def _check_bitfield(args: Sequence[bytes]) -> None:
     for position, word in enumerate(args):
         if position and word.upper() in (b"GET", b"SET", b"INCRBY") and position + 2 < len(args):
             offset = args[position + 2]
-            most = MAX_ARGUMENT_BYTES * 8 - 64
+            most = VALUE_MAX_BYTES * 8 - 64
             _at_most(offset.removeprefix(b"#"), most // 64 if offset.startswith(b"#") else most, "bit offset")
 
 
