@@ -34,7 +34,7 @@ from broker.routes import caches as cache_routes
 from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
-from shared.caches.redis import open_redis
+from shared.caches.router import open_caches
 from shared.calls import Caller
 from shared.clock import Clock, system_clock
 from shared.database import Database, answer_database_errors, database_url
@@ -63,14 +63,12 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     token = settings.internal_token
     url = _database_url(settings)
-    redis_url = _secret(settings.redis_url)
     limits = RateLimits(
         parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
         parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
-        redis_url,
+        _secret(settings.redis_url),
         parse_proxies(settings.trusted_proxies),
     )
-    caches = open_redis(redis_url or "redis://127.0.0.1:1", settings.cache_max_mb * 1024 * 1024)
     tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
@@ -90,7 +88,10 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
             state.runtimes = Runtimes(state.executor)
-            state.caches, state.cache_tokens, state.limits = caches, tokens, limits
+            state.caches = open_caches(
+                _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
+            )
+            state.cache_tokens, state.limits = tokens, limits
             state.ledger = Ledger(
                 database,
                 network,
@@ -150,7 +151,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                     await chain.close()
                 await settlement.close()
                 await executor.close()
-                await caches.close()
+                await state.caches.close()
                 await database.close()
 
     app = new_app(

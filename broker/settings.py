@@ -69,6 +69,10 @@ class BrokerSettings(CommonSettings):
         return self.operator_token.get_secret_value() if self.operator_token else None
 
     @property
+    def cache_max_bytes(self) -> int:
+        return self.cache_max_mb * 1024 * 1024
+
+    @property
     def exposure_cap_atomic(self) -> int:
         return usd_to_atomic(self.exposure_cap_usd)
 

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from broker.caches.tokens import Tokens
 from broker.caches.used_up import used_up
 from broker.ratelimits import RateLimits
-from shared.caches.base import Caches
 from shared.caches.errors import OperationsUsedUp
+from shared.caches.router import CacheRouter
 from shared.errors import BadRequest, GalaksioError
 from shared.http import header
 
@@ -50,8 +50,8 @@ class CacheRequest(Request):
             raise GalaksioError("there is nothing at this address", status=404, code="not_found")
 
     @property
-    def caches(self) -> Caches:
-        caches: Caches = self.app.state.caches
+    def caches(self) -> CacheRouter:
+        caches: CacheRouter = self.app.state.caches
         return caches
 
     @property

@@ -94,9 +94,7 @@ class Answers:
     def __init__(self, request: CacheRequest) -> None:
         wanted = header(request.scope, b"upstash-response-format")
         if wanted.lower() not in (b"", b"json"):
-            raise BadRequest(
-                "ERR Upstash-Response-Format: only json is available here", code="unknown_format"
-            )
+            raise BadRequest("ERR Upstash-Response-Format must be json here", code="unknown_format")
         encoded = header(request.scope, b"upstash-encoding").lower() == b"base64"
         self._text = _base64 if encoded else _utf8
 
@@ -140,7 +138,7 @@ async def run_one(caches: RunsCommands, cache_id: str, words: Words) -> Reply:
 
 
 async def run_pipeline(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
-    """The replies in the order of `rows`; a command that is refused is an error among them, and not counted."""
+    """The replies in the order of `rows`, with an error for a command that is refused; that is not counted."""
     read = [_read_or_refusal(words) for words in rows]
     commands = [item for item in read if isinstance(item, Command)]
     replies = iter(await caches.run(cache_id, commands) if commands else [])
@@ -148,7 +146,7 @@ async def run_pipeline(caches: RunsCommands, cache_id: str, rows: Sequence[Words
 
 
 async def run_transaction(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
-    """All of `rows` with nobody else's command in between. Raises `CommandRefused`: then none of them is run."""
+    """All of `rows`, with nobody else's command in between, or none. Raises `BadRequest` for a refused one."""
     try:
         commands = [read_command(words) for words in rows]
     except CommandRefused as refused:

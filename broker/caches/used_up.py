@@ -11,7 +11,5 @@ async def used_up(scope: Scope, cache_id: str) -> Response:
     """402, with the address where more operations are sold."""
     top_up = f"/cache/{cache_id}/topup"
     address = public_address(scope, scope["app"].state.settings.public_base_url)
-    body = error_body(
-        f"the operations of this cache are used up: POST {top_up} buys more", "operations_used_up"
-    )
+    body = error_body(f"this cache has used up its operations: POST {top_up} buys more", "operations_used_up")
     return JSONResponse({**body, "topUpUrl": address + top_up}, 402, headers={"Cache-Control": "no-store"})

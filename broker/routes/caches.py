@@ -21,7 +21,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
     402: {
         "model": ErrorBody,
-        "description": "The operations of the cache are used up: `topUpUrl` sells more",
+        "description": "Its operations are used up: `topUpUrl` sells more",
     },
     404: {"model": ErrorBody, "description": "No such key, or the cache has expired"},
 }
@@ -30,9 +30,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 @router.get("/cache/{cache_id}", responses=ERRORS)
 @router.get("/cache/{cache_id}/", include_in_schema=False)
 async def keys(request: CacheRequest) -> Response:
-    """Names of keys, `?prefix=`, at most `?limit=` of them; `cursor` asks for the next ones until it is null."""
+    """Names of keys, by `?prefix=`, at most `?limit=`; `cursor` asks for the next ones until it is null."""
     ask = list_ask_of(request)
-    page = await request.caches.list(request.cache_id, ask.cursor, ask.limit, ask.prefix)
+    page = await request.caches.list_keys(request.cache_id, ask.cursor, ask.limit, ask.prefix)
     return _answer(
         {
             "keys": page.keys,

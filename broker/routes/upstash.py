@@ -1,4 +1,4 @@
-"""The REST protocol of Upstash on caches: `/redis/{cacheId}`, and what of it `/cache/{cacheId}` leaves free."""
+"""The REST protocol of Upstash: `/redis/{cacheId}`, and of it what `/cache/{cacheId}` leaves free."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
     402: {
         "model": ErrorBody,
-        "description": "The operations of the cache are used up: `topUpUrl` sells more",
+        "description": "Its operations are used up: `topUpUrl` sells more",
     },
     404: {"model": ErrorBody, "description": "The cache has expired"},
 }
@@ -33,7 +33,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 @router.post("/redis/{cache_id}/pipeline", responses=ERRORS)
 @router.post("/cache/{cache_id}/pipeline", responses=ERRORS)
 async def pipeline(request: CacheRequest) -> Response:
-    """Up to 1,000 commands, `[["SET", "k", "v"], ["GET", "k"]]`, each with a result or an error of its own."""
+    """Up to 1,000 commands, `[["SET", "k", "v"], ["GET", "k"]]`, each answered with a result or an error."""
     answers = Answers(request)
     rows = pipeline_of_body(await request.body())
     return answers.many(await run_pipeline(request.caches, request.cache_id, rows))

@@ -6,7 +6,20 @@ import pytest
 
 from tests.broker.caches.conftest import Tenant, new_tenant
 
-KEYS = ["user:123", "a/b", "..", ".", "../../etc/passwd", "ttl", "a/ttl", "pipeline", "%2F", "ключ ☃", "a b+c?d#e", "x:{}:y"]
+KEYS = [
+    "user:123",
+    "a/b",
+    "..",
+    ".",
+    "../../etc/passwd",
+    "ttl",
+    "a/ttl",
+    "pipeline",
+    "%2F",
+    "ключ ☃",
+    "a b+c?d#e",
+    "x:{}:y",
+]
 
 
 def path_of(key: str) -> str:
@@ -14,7 +27,9 @@ def path_of(key: str) -> str:
     return "".join(f"%{byte:02x}" for byte in key.encode())
 
 
-@pytest.mark.parametrize("value", [None, True, 0, 1.5, "text", "123", "null", '"', [], {"a": [1, {"b": None}]}])
+@pytest.mark.parametrize(
+    "value", [None, True, 0, 1.5, "text", "123", "null", '"', [], {"a": [1, {"b": None}]}]
+)
 async def test_any_json_comes_back_as_it_was_put(tenant: Tenant, value: Any) -> None:
     url = f"/cache/{tenant.cache_id}/k"
     put = await tenant.http.put(url, json={"value": value})
@@ -75,7 +90,9 @@ async def test_a_list_names_every_key_once_page_by_page(tenant: Tenant) -> None:
     assert page["operations"] == await tenant.operations_left()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'"x"', b'{"ttl": 5}', b'{"value": 1', b'{"value": NaN}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'"x"', b'{"ttl": 5}', b'{"value": 1', b'{"value": NaN}']
+)
 async def test_a_put_without_a_value_is_refused_and_costs_nothing(tenant: Tenant, body: bytes) -> None:
     answer = await tenant.http.put(f"/cache/{tenant.cache_id}/k", content=body)
     assert answer.status_code == 400

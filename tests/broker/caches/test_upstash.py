@@ -19,7 +19,9 @@ async def test_a_command_in_the_body_is_answered_with_its_result(tenant: Tenant,
         assert (answer.status_code, answer.json()) == (200, {"result": "OK"})
     assert (await tenant.http.post(endpoint, json=["ttl", "foo"])).json()["result"] in (59, 60)
     assert (await tenant.http.post(endpoint, json=["GET", "none"])).json() == {"result": None}
-    assert (await tenant.http.post(endpoint, json=["MGET", "foo", "none"])).json() == {"result": ["bar", None]}
+    assert (await tenant.http.post(endpoint, json=["MGET", "foo", "none"])).json() == {
+        "result": ["bar", None]
+    }
 
 
 async def test_a_command_that_fails_is_a_400_with_what_redis_says(tenant: Tenant, endpoint: str) -> None:
@@ -57,7 +59,9 @@ async def test_a_path_is_a_command_with_the_body_and_the_query_behind_it(tenant:
     endpoint = f"/redis/{tenant.cache_id}"
     assert (await tenant.http.get(f"{endpoint}/set/foo/a%2Fb%20c/EX/60")).json() == {"result": "OK"}
     assert (await tenant.http.get(f"{endpoint}/get/foo")).json() == {"result": "a/b c"}
-    assert (await tenant.http.post(f"{endpoint}/set/foo?EX=100", content=b'{"json": 1}')).json()["result"] == "OK"
+    assert (await tenant.http.post(f"{endpoint}/set/foo?EX=100", content=b'{"json": 1}')).json()[
+        "result"
+    ] == "OK"
     assert (await tenant.http.get(f"{endpoint}/get/foo")).json() == {"result": '{"json": 1}'}
     assert (await tenant.http.get(f"{endpoint}/ttl/foo")).json()["result"] in (99, 100)
     assert (await tenant.http.put(f"{endpoint}/set/foo?NX", content=b"x")).json() == {"result": None}
@@ -102,7 +106,9 @@ async def test_a_body_that_is_no_command_is_refused_and_costs_nothing(tenant: Te
     assert await tenant.operations_left() == 50_000
 
 
-@pytest.mark.parametrize("body", ["", "{}", "[]", '["GET","k"]', "[1]", '[["GET","k"],1]', '[["SET","k",{}]]'])
+@pytest.mark.parametrize(
+    "body", ["", "{}", "[]", '["GET","k"]', "[1]", '[["GET","k"],1]', '[["SET","k",{}]]']
+)
 async def test_a_body_that_is_no_pipeline_is_refused(tenant: Tenant, body: str) -> None:
     for path in ("pipeline", "multi-exec"):
         answer = await tenant.http.post(f"/redis/{tenant.cache_id}/{path}", content=body)
