@@ -8,9 +8,11 @@ from typing import Any
 
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
+from pydantic import SecretStr
 from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
+from broker.caches.tokens import open_tokens
 from broker.clients import MAX_RESULT_BYTES, ExecutorClient, QuoteClient
 from broker.payments.chain import Chain
 from broker.payments.free import FreeGate
@@ -27,10 +29,12 @@ from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
-from broker.routes import accounts, compute, discovery, home, jobs, runtimes
+from broker.routes import accounts, compute, discovery, home, jobs, runtimes, upstash
+from broker.routes import caches as cache_routes
 from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
+from shared.caches.router import open_caches
 from shared.calls import Caller
 from shared.clock import Clock, system_clock
 from shared.database import Database, answer_database_errors, database_url
@@ -48,7 +52,7 @@ SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
 SWEEP_EVERY_S = 60.0
 # The router tries them in this order, so what is sold stands first.
-MODULES = (compute, home, discovery, runtimes, jobs, accounts)
+MODULES = (compute, cache_routes, upstash, home, discovery, runtimes, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -59,13 +63,13 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     token = settings.internal_token
     url = _database_url(settings)
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     limits = RateLimits(
         parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
         parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
-        redis_url,
+        _secret(settings.redis_url),
         parse_proxies(settings.trusted_proxies),
     )
+    tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -84,6 +88,10 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
             state.runtimes = Runtimes(state.executor)
+            state.caches = open_caches(
+                _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
+            )
+            state.cache_tokens, state.limits = tokens, limits
             state.ledger = Ledger(
                 database,
                 network,
@@ -143,6 +151,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                     await chain.close()
                 await settlement.close()
                 await executor.close()
+                await state.caches.close()
                 await database.close()
 
     app = new_app(
@@ -186,10 +195,14 @@ def _wallet(settings: BrokerSettings) -> str:
 
 
 def _database_url(settings: BrokerSettings) -> str:
-    configured = settings.database_url.get_secret_value() if settings.database_url else None
+    configured = _secret(settings.database_url)
     if configured:
         return database_url(configured, settings.galaksio_home)
     return database_url(None, private_folder(settings.galaksio_home) / "broker.sqlite")
+
+
+def _secret(given: SecretStr | None) -> str | None:
+    return None if given is None else given.get_secret_value()
 
 
 def _addresses(settings: BrokerSettings) -> dict[str, str]:
