@@ -18,6 +18,7 @@ from broker.payments.chain import Chain
 from broker.payments.free import FreeGate
 from broker.payments.fulfilment import Fulfilment
 from broker.payments.gate import PaymentGate
+from broker.payments.intake import Intake
 from broker.payments.ledger import Ledger
 from broker.payments.offers import OfferBook
 from broker.payments.paid_route import PaidRoute
@@ -29,8 +30,19 @@ from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
-from broker.routes import accounts, compute, discovery, home, jobs, runtimes, upstash
-from broker.routes import caches as cache_routes
+from broker.routes import (
+    accounts,
+    cache_sales,
+    caches,
+    compute,
+    discovery,
+    files,
+    home,
+    jobs,
+    runtimes,
+    storage,
+    upstash,
+)
 from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
@@ -40,7 +52,7 @@ from shared.clock import Clock, system_clock
 from shared.database import Database, answer_database_errors, database_url
 from shared.errors import StartupError
 from shared.health import Check, health_router
-from shared.http import internal_client, internal_headers, new_app
+from shared.http import MB, internal_client, internal_headers, new_app
 from shared.logs import get_logger
 from shared.networks import PUBLIC_RPC, network_named
 from shared.serve import lazy_app
@@ -50,9 +62,13 @@ log = get_logger(__name__)
 
 SERVICE = "galaksio-broker"
 NEIGHBOUR_TIMEOUT_S = 10.0
+FILE_TIMEOUT_S = 30.0
+"""For the next part of stored content, not for all of it."""
+UPLOAD_OVERHEAD_BYTES = 64 * 1024
+"""What a multipart body may have besides its file."""
 SWEEP_EVERY_S = 60.0
 # The router tries them in this order, so what is sold stands first.
-MODULES = (compute, cache_routes, upstash, home, discovery, runtimes, jobs, accounts)
+MODULES = (compute, storage, cache_sales, files, home, discovery, runtimes, jobs, accounts, upstash, caches)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -63,12 +79,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     token = settings.internal_token
     url = _database_url(settings)
-    limits = RateLimits(
-        parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
-        parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
-        _secret(settings.redis_url),
-        parse_proxies(settings.trusted_proxies),
-    )
+    limits = _limits(settings)
     tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
@@ -83,8 +94,12 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             max_bytes=MAX_RESULT_BYTES,
             headers=internal_headers(token),
         )
-        async with internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http:
+        async with (
+            internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http,
+            internal_client(settings.executor_url, token, FILE_TIMEOUT_S) as files_http,
+        ):
             state = app.state
+            state.files = files_http
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
             state.runtimes = Runtimes(state.executor)
@@ -101,7 +116,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             )
             offers = OfferBook(database, clock, settings.offer_ttl_s)
             state.results = Results(settings.galaksio_home / "results")
-            pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic)
+            pricing = Pricing(state.quotes, state.executor, offers, settings.broker_fee_atomic)
             chain = Chain(rpc_url, network) if rpc_url else None
             fulfilment = Fulfilment(
                 ledger=state.ledger,
@@ -121,19 +136,19 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 routes=[route for module in MODULES for route in module.router.routes],
                 public_base_url=settings.public_base_url,
             )
+            common: dict[str, Any] = {
+                "pricing": pricing,
+                "ledger": state.ledger,
+                "results": state.results,
+                "intake": Intake(state.executor),
+                "tokens": tokens,
+                "public_base_url": settings.public_base_url,
+            }
             state.gate = (
-                FreeGate(pricing, state.ledger, state.executor, state.results)
+                FreeGate(executor=state.executor, **common)
                 if terms is None
                 else PaymentGate(
-                    terms=terms,
-                    pricing=pricing,
-                    offers=offers,
-                    ledger=state.ledger,
-                    fulfilment=fulfilment,
-                    results=state.results,
-                    limits=limits,
-                    clock=clock,
-                    public_base_url=settings.public_base_url,
+                    terms=terms, offers=offers, fulfilment=fulfilment, limits=limits, clock=clock, **common
                 )
             )
             background = [
@@ -160,11 +175,21 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         lifespan,
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
+        larger_bodies={("POST", "/store"): settings.max_upload_mb * MB + UPLOAD_OVERHEAD_BYTES},
     )
     if terms is not None:
         app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     _add_routes(app, settings)
     return app
+
+
+def _limits(settings: BrokerSettings) -> RateLimits:
+    return RateLimits(
+        parse_limit(settings.rate_limit_per_ip, "RATE_LIMIT_PER_IP"),
+        parse_limit(settings.rate_limit_per_payer, "RATE_LIMIT_PER_PAYER"),
+        _secret(settings.redis_url),
+        parse_proxies(settings.trusted_proxies),
+    )
 
 
 def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:

@@ -159,7 +159,13 @@ class Results:
     async def undo(self, job_id: str) -> None:
         """Neither keep a result of this job id, nor let anybody claim it. Idempotent."""
         now = self._clock()
-        undone = {"fingerprint": _UNDONE, "result": None, "finished_at": now, "size_bytes": 0, "lease_until": now}
+        undone = {
+            "fingerprint": _UNDONE,
+            "result": None,
+            "finished_at": now,
+            "size_bytes": 0,
+            "lease_until": now,
+        }
         row = {"job_id": job_id, "owner": self._owner, "created_at": now, **undone}
         at_job = update(_TABLE).where(_TABLE.c.job_id == job_id).values(undone)
 

@@ -118,7 +118,7 @@ class BodyLimit:
         limit_bytes = self.larger.get((scope["method"], scope["path"]), self.limit_bytes)
         declared = header(scope, b"content-length")
         if declared.isdigit() and int(declared) > limit_bytes:
-            await error_response(_too_large(limit_bytes))(scope, receive, send)
+            await error_response(body_too_large(limit_bytes))(scope, receive, send)
             return
         seen = 0
 
@@ -127,13 +127,13 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > limit_bytes:
-                raise _too_large(limit_bytes)
+                raise body_too_large(limit_bytes)
             return message
 
         await self.app(scope, counted, send)
 
 
-def _too_large(limit_bytes: int) -> GalaksioError:
+def body_too_large(limit_bytes: int) -> GalaksioError:
     return GalaksioError(f"the body is over {limit_bytes // MB} MB", status=413, code="body_too_large")
 
 

@@ -127,7 +127,9 @@ def parse_store_request(body: Any) -> StoreRequest:
     options = body.get("options")
     fields = {**(options if isinstance(options, dict) else {}), **body, **_source(body)}
     try:
-        return StoreRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+        return StoreRequest.model_validate(
+            {name: value for name, value in fields.items() if value is not None}
+        )
     except ValidationError as exc:
         raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
 
@@ -156,7 +158,9 @@ def _encoding(body: dict[str, Any]) -> Any:
     if body.get("isBase64") is True or body.get("is_base64") is True:
         return "base64"
     encoding = body.get("encoding")
-    return {"utf8": "utf-8"}.get(encoding.lower(), encoding.lower()) if isinstance(encoding, str) else encoding
+    return (
+        {"utf8": "utf-8"}.get(encoding.lower(), encoding.lower()) if isinstance(encoding, str) else encoding
+    )
 
 
 def clean_name(name: str) -> str:

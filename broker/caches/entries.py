@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.caches.route import CacheRequest
-from broker.payments.operations import read_json
+from broker.operations.base import read_json
 from shared.errors import BadRequest
 
 

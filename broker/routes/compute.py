@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from broker.payments.operations import RUN
+from broker.operations import RUN
 from broker.payments.paid_route import PaidRoute, not_for_free, sells
 from broker.routes.schemas import ERRORS, PAYMENT_HEADERS, Completed
 from shared.jobs import RunRequest, RunResult

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from broker.accounts.accounts import Accounts
 from broker.clients import QuoteClient
-from broker.payments.operations import RUN
+from broker.operations import RUN
 from broker.storefront.storefront import Storefront
 from shared import __version__
 from shared.money import atomic_to_usd

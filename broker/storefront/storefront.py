@@ -9,8 +9,8 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from broker.addresses import public_address
+from broker.operations import Operation
 from broker.payments.offers import Offer
-from broker.payments.operations import Operation
 from broker.payments.paid_route import PaidRoute
 from broker.payments.pricing import Pricing
 from broker.payments.terms import Terms, challenge

@@ -228,9 +228,7 @@ def _find(connection: Connection, cid: str, now: float) -> Found:
         raise NotStored(f"there is no content {cid} here")
     longest = live.order_by(holds.c.permanent.desc(), holds.c.expires_at.desc()).limit(1)
     last = connection.execute(longest).one()
-    return Found(
-        blob, cid, first.size_bytes, first.name, first.content_type, last.permanent, last.expires_at
-    )
+    return Found(blob, cid, first.size_bytes, first.name, first.content_type, last.permanent, last.expires_at)
 
 
 def _no_such_upload() -> NoSuchUpload:

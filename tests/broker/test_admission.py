@@ -12,9 +12,9 @@ import pytest
 import respx
 
 from broker.clients import QuoteClient
+from broker.operations import RUN
 from broker.payments.admission import nobody_sells
 from broker.payments.offers import Offer, OfferBook
-from broker.payments.operations import RUN
 from broker.payments.pricing import Pricing
 from quote.main import create_app
 from quote.settings import QuoteSettings

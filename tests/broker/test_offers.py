@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
+from broker.operations import RUN
 from broker.payments.offers import OfferBook, request_hash
-from broker.payments.operations import RUN
 from broker.payments.pricing import Pricing
 from broker.payments.terms import Terms
 from shared.database import Database

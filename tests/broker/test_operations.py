@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from broker.main import create_app
+from broker.operations import RUN
 from broker.payments.offers import Offer
-from broker.payments.operations import RUN
 from broker.payments.terms import Terms, challenge
 from broker.settings import BrokerSettings
 from shared.errors import BadRequest
