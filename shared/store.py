@@ -1,4 +1,7 @@
-"""Storing content, as it travels between client, broker and executor. JSON is camelCase; snake_case is read too."""
+"""Storing content, as it travels between client, broker and executor.
+
+JSON is camelCase; snake_case is read too.
+"""
 
 import base64
 import binascii
@@ -127,7 +130,9 @@ def parse_store_request(body: Any) -> StoreRequest:
     options = body.get("options")
     fields = {**(options if isinstance(options, dict) else {}), **body, **_source(body)}
     try:
-        return StoreRequest.model_validate({name: value for name, value in fields.items() if value is not None})
+        return StoreRequest.model_validate(
+            {name: value for name, value in fields.items() if value is not None}
+        )
     except ValidationError as exc:
         raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
 
@@ -156,11 +161,13 @@ def _encoding(body: dict[str, Any]) -> Any:
     if body.get("isBase64") is True or body.get("is_base64") is True:
         return "base64"
     encoding = body.get("encoding")
-    return {"utf8": "utf-8"}.get(encoding.lower(), encoding.lower()) if isinstance(encoding, str) else encoding
+    return (
+        {"utf8": "utf-8"}.get(encoding.lower(), encoding.lower()) if isinstance(encoding, str) else encoding
+    )
 
 
 def clean_name(name: str) -> str:
-    """A file name without folders, control characters and what turns the direction of writing; may be empty."""
+    """A name without folders, control characters and what turns the direction of writing; may be empty."""
     last = re.split(r"[/\\]", name)[-1]
     shown = "".join(character for character in last if not unicodedata.category(character).startswith("C"))
     return shown.strip()[:MAX_NAME_CHARACTERS]
