@@ -47,7 +47,9 @@ class S3Server:
 def running_s3(folder: Path) -> Iterator[S3Server]:
     port = free_port()
     with (folder / "s3.log").open("wb") as log:
-        process = programs.start("moto.server", "-p", str(port), env=clean_environment(), cwd=folder, stdout=log)
+        process = programs.start(
+            "moto.server", "-p", str(port), env=clean_environment(), cwd=folder, stdout=log
+        )
     server = S3Server(f"http://127.0.0.1:{port}")
     try:
         deadline = time.monotonic() + READY_S

@@ -98,7 +98,9 @@ async def test_the_place_tells_that_it_works(blobs: Blobs, place: Place) -> None
     assert free_bytes is None or free_bytes > 0
 
 
-async def test_an_s3_that_is_not_there_or_has_no_bucket_is_down_and_no_crash(tmp_path: Path, s3: object) -> None:
+async def test_an_s3_that_is_not_there_or_has_no_bucket_is_down_and_no_crash(
+    tmp_path: Path, s3: object
+) -> None:
     config = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1"}
     for endpoint in ("http://127.0.0.1:9", s3.url):  # type: ignore[attr-defined]
         options = StorageOptions(tmp_path, url="s3://nobody", s3={**config, "endpoint": endpoint})

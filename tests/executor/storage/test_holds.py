@@ -19,7 +19,7 @@ from shared.errors import Conflict, GalaksioError
 from shared.store import StoreRequest
 from tests.executor.storage.conftest import MB, Now, Place, chunks, folder_place
 
-HELLO = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 """The CID of `hello world` without a newline, as `ipfs add --cid-version=1` prints it."""
 
 
@@ -97,10 +97,11 @@ async def test_permanent_content_outlives_every_sweep(storage: Storage, now: Now
 
 async def test_the_sweeper_keeps_what_another_payer_holds(storage: Storage, now: Now) -> None:
     await store(storage, "short", ttl_s=60, filename="first.txt")
+    now.seconds += 1
     await store(storage, "long", ttl_s=600, filename="second.txt")
     found = await storage.find(HELLO)
     assert (found.name, found.expires_at) == ("first.txt", now.seconds + 600)
-    now.seconds += 61
+    now.seconds += 60
     await storage.sweep()
     assert await text(storage, HELLO) == "hello world"
     assert (await storage.find(HELLO)).name == "second.txt"
@@ -131,9 +132,7 @@ async def test_undoing_one_payer_leaves_the_content_to_the_other(storage: Storag
     assert await text(storage, HELLO) == "hello world"
 
 
-async def test_a_job_undone_before_it_came_stores_nothing(
-    storage: Storage, kept: Place, now: Now
-) -> None:
+async def test_a_job_undone_before_it_came_stores_nothing(storage: Storage, kept: Place, now: Now) -> None:
     upload = await storage.upload(chunks(b"hello world"))
     await storage.undo("job")
     for request in (StoreRequest(data="hello world"), StoreRequest(upload=upload.id)):
@@ -245,10 +244,10 @@ async def test_stores_and_sweeps_in_any_order_never_lose_held_content(
     assert await storage._places.used_bytes() == 0
 
 
-async def test_the_quota_holds_however_many_come_at_once(
-    kept: Place, now: Now, storage: Storage
-) -> None:
-    bounded = Storage(folder_place(kept.options.home, max_bytes=100, database_url=kept.options.database_url).options, now)
+async def test_the_quota_holds_however_many_come_at_once(kept: Place, now: Now, storage: Storage) -> None:
+    bounded = Storage(
+        folder_place(kept.options.home, max_bytes=100, database_url=kept.options.database_url).options, now
+    )
     await bounded.open()
     assert bounded.health.free_bytes == 100
     came = await asyncio.gather(
@@ -297,7 +296,9 @@ async def test_what_a_dead_executor_was_putting_in_place_is_given_up(
     assert await rows(storage, blobs) == []
 
 
-async def test_too_many_uploads_at_once_are_told_to_come_again(kept: Place, now: Now, storage: Storage) -> None:
+async def test_too_many_uploads_at_once_are_told_to_come_again(
+    kept: Place, now: Now, storage: Storage
+) -> None:
     begun = asyncio.Event()
 
     async def slow() -> Any:
@@ -305,7 +306,9 @@ async def test_too_many_uploads_at_once_are_told_to_come_again(kept: Place, now:
         await asyncio.sleep(60)
         yield b""
 
-    narrow = Storage(folder_place(kept.options.home, uploads=1, database_url=kept.options.database_url).options, now)
+    narrow = Storage(
+        folder_place(kept.options.home, uploads=1, database_url=kept.options.database_url).options, now
+    )
     await narrow.open()
     first = asyncio.create_task(narrow.upload(slow()))
     await begun.wait()
