@@ -48,10 +48,10 @@ class Jobs:
                 yield _answer(ask, event)
 
     async def undo(self, body: Any) -> dict[str, Any]:
-        """Take a job back, `{jobId, taskType, provider}`, run or not: `{jobId, status: "undone"}`. Idempotent.
+        """Take a job back, `{jobId, taskType, provider}`, run or not: `{jobId, status: "undone"}`.
 
         Its result is gone and it is not run again (409 `job_undone`); a provider that `Undoes` removes what
-        it left behind.
+        it left behind. Idempotent.
         """
         job_id, provider = parse_undo(body, self.registry)
         # The job id first: work that ends in between finds no claim to keep its result under.

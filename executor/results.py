@@ -139,10 +139,8 @@ class Results:
         if found.finished_at is not None and found.finished_at <= now - self.bounds.ttl_s:
             connection.execute(as_read)
             return Claim.RUNNING
-        if found.fingerprint == _UNDONE:
-            return Claim.UNDONE
         if found.fingerprint != fingerprint:
-            return Claim.CONFLICT
+            return Claim.UNDONE if found.fingerprint == _UNDONE else Claim.CONFLICT
         if found.result is not None:
             return str(found.result)
         if found.lease_until > now:
@@ -218,7 +216,7 @@ def _same(found: Any) -> Any:
 
 
 def open_database(url: str | None, folder: Path, name: str = "executor.sqlite") -> Database:
-    """The database of `url`, else the SQLite file `name` in `folder`. Raises `StartupError` for an odd URL."""
+    """The database of `url`, else the file `name` in `folder`. Raises `StartupError` for an odd URL."""
     try:
         return Database(database_url(url, folder / name))
     except (ArgumentError, ModuleNotFoundError) as exc:

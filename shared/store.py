@@ -1,4 +1,7 @@
-"""Storing content, as it travels between client, broker and executor. JSON is camelCase; snake_case is read too."""
+"""Storing content, as it travels between client, broker and executor.
+
+JSON is camelCase; snake_case is read too.
+"""
 
 import base64
 import binascii
@@ -164,7 +167,7 @@ def _encoding(body: dict[str, Any]) -> Any:
 
 
 def clean_name(name: str) -> str:
-    """A file name without folders, control characters and what turns the direction of writing; may be empty."""
+    """A name without folders, control characters and what turns the direction of writing; may be empty."""
     last = re.split(r"[/\\]", name)[-1]
     shown = "".join(character for character in last if not unicodedata.category(character).startswith("C"))
     return shown.strip()[:MAX_NAME_CHARACTERS]

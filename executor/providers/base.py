@@ -115,7 +115,10 @@ class Undoes(Protocol):
     """A provider whose work leaves something behind that can be taken back."""
 
     async def undo(self, job_id: str) -> None:
-        """Take back what the job did, and see that it never does it later. Idempotent; also for unknown jobs."""
+        """Take back what the job did, and see that it never does it later.
+
+        Idempotent, and no error for a job that is not known.
+        """
 
 
 @runtime_checkable

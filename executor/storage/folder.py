@@ -37,7 +37,7 @@ class Folder:
             await asyncio.to_thread(self._put, self._root / place_of(name), staged.path, nodes)
 
     async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        # One descriptor from the first byte to the last: content that is deleted meanwhile is read to its end.
+        # One descriptor from first to last byte: content that is deleted meanwhile is read to its end.
         with _working():
             file = await asyncio.to_thread((self._root / place_of(name)).open, "rb", buffering=0)
         try:

@@ -1,13 +1,13 @@
 """Who keeps content until when, and what may therefore be deleted.
 
 A hold and the content under it appear in one transaction; the content of the last hold that ends is marked
-`leaving` in that same one. Both lock the blob's row first and look at the holds afterwards, so that a new hold
-either finds the content before it leaves, or brings it again as another blob. Only what is `leaving` is ever
-deleted, and it never comes back.
+`leaving` in that same one. Both lock the blob's row first and look at the holds afterwards, so that a new
+hold either finds the content before it leaves, or brings it again as another blob. Only what is `leaving` is
+ever deleted, and it never comes back.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
@@ -95,7 +95,7 @@ class Holds:
         connection.execute(insert(holds), {**asdict(hold), "changed_at": self._clock()})
 
     async def commit(self, upload_id: str, hold: Hold) -> Hold:
-        """Make an upload the job's hold, whose content `hold` names. The upload is used up.
+        """Make an upload the job's `hold`, which gets its content from it. The upload is used up.
 
         Raises `NoSuchUpload` and `JobUndone`.
         """
@@ -103,11 +103,13 @@ class Holds:
         def work(connection: Connection) -> Hold:
             if known := of_job(connection, hold.id):
                 return known
-            if _upload(connection, upload_id, self._clock()) is None:
+            upload = _upload(connection, upload_id, self._clock())
+            if upload is None:
                 raise _no_such_upload()
             connection.execute(delete(holds).where(holds.c.id == upload_id))
-            self.add(connection, hold)
-            return hold
+            kept = replace(hold, cid=upload.cid, size_bytes=upload.size_bytes, sha256=upload.sha256)
+            self.add(connection, kept)
+            return kept
 
         return await self.write(work)
 
@@ -178,7 +180,7 @@ class Holds:
         await self.write(lambda connection: connection.execute(removed))
 
     def _let_go(self, connection: Connection, cids: Sequence[str]) -> None:
-        """Content that nobody keeps any more is `leaving`. `cids` are sorted: locks are taken in one order."""
+        """Content that nobody keeps any more is `leaving`. `cids` are sorted, as locks must be."""
         for cid in cids:
             if (blob := _lock_blob(connection, cid)) is None:
                 continue

@@ -2,8 +2,8 @@
 
 Content is received into a file of this machine first, because its address is known only at its end. One put
 then takes it there: S3 shows an object once all its parts have arrived, so no temporary key, no copy and no
-rename is needed, and an upload that is cut off never reaches S3 at all. Parts of a put that a kill -9 ended are
-seen by nobody; a lifecycle rule of the bucket (abort incomplete multipart uploads) removes them.
+rename is needed, and an upload that is cut off never reaches S3 at all. Parts of a put that a kill -9 ended
+are seen by nobody; a lifecycle rule of the bucket (abort incomplete multipart uploads) removes them.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _RETRIES: Any = {"max_retries": 3}
 
 
 class S3:
-    """Blobs in `bucket`, below `prefix`. `config` is what the settings say; the rest is in the environment."""
+    """Blobs in `bucket`, below `prefix`. What `config` leaves open is taken from the environment."""
 
     def __init__(self, bucket: str, prefix: str, config: Mapping[str, str]) -> None:
         self.shown = f"s3://{bucket}/{prefix}".rstrip("/")

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -52,7 +52,7 @@ class Storage:
     ) -> None:
         self.options = options
         self.health = Health()
-        self._clock = clock
+        self.clock = clock
         self._blobs, folder = choose_blobs(options)
         owner = uuid.uuid4().hex
         self._staging = Staging(folder, owner, options.reserve_bytes)
@@ -63,33 +63,33 @@ class Storage:
         self._sweeper = Sweeper(self._holds, self._places, self._blobs, clock)
         self._fetcher = fetcher or Fetcher(FetchOptions(options.max_upload_bytes, FETCH_TIMEOUT_S))
         self._receiving = 0
-        self._chores: asyncio.Task[None] | None = None
+        self._closing = AsyncExitStack()
 
     async def open(self) -> None:
         """Take up the work, after whoever was killed. Raises `StartupError` when that is not possible."""
         try:
             await self._blobs.open()
+            self._closing.push_async_callback(self._database.close)
+            self._closing.callback(self._staging.close)
             dead = await asyncio.to_thread(self._staging.open)
             await self._places.open()
             await self._places.give_up_dead(dead)
+            await self._closing.enter_async_context(self._fetcher)
         except OSError as exc:
             raise StartupError(f"The store at {self._blobs.shown} cannot be used: {exc.strerror}.") from None
         await self.look()
-        self._chores = asyncio.create_task(self._do_chores(), name="storage-chores")
+        chores = asyncio.create_task(self._do_chores(), name="storage-chores")
+        self._closing.push_async_callback(_ended, chores)
 
     async def close(self) -> None:
-        if self._chores is not None:
-            self._chores.cancel()
-            await asyncio.gather(self._chores, return_exceptions=True)
-            await asyncio.to_thread(self._staging.close)
-        await self._database.close()
+        await self._closing.aclose()
 
     async def upload(self, content: AsyncIterable[bytes], declared_bytes: int = 0) -> Hold:
         """Receive content that waits under the id of the hold until `store` names it, or it expires.
 
         `declared_bytes` is what the sender says is coming: too much of it is refused at once.
         """
-        expires_at = self._clock() + self.options.upload_ttl_s
+        expires_at = self.clock() + self.options.upload_ttl_s
         hold = Hold(uuid.uuid4().hex, "uploaded", "", 0, "", "", UNKNOWN_TYPE, False, expires_at)
         if self.health.free_bytes is not None and declared_bytes > self.health.free_bytes:
             raise StorageFull
@@ -142,7 +142,7 @@ class Storage:
         measured = await self._fetcher.measure(url)
         return UrlInfo(
             size_bytes=measured.size_bytes,
-            content_type=clean_type(measured.content_type or "") or UNKNOWN_TYPE,
+            content_type=clean_type(measured.content_type) or UNKNOWN_TYPE,
             filename=clean_name(measured.file_name or "") or None,
         )
 
@@ -166,20 +166,19 @@ class Storage:
         _check_size(upload.size_bytes, request.max_bytes)
         content_type = request.content_type or type_of_name(request.filename) or UNKNOWN_TYPE
         hold = self._hold(job_id, request, request.filename, content_type)
-        content = {"cid": upload.cid, "size_bytes": upload.size_bytes, "sha256": upload.sha256}
-        return await self._holds.commit(upload_id, replace(hold, **content))
+        return await self._holds.commit(upload_id, hold)
 
     async def _store_url(self, url: str, job_id: str, request: StoreRequest) -> Hold:
-        async with self._fetcher.open(url) as got:
+        async with self._fetcher.open(url, max_bytes=request.max_bytes) as got:
             name = request.filename or clean_name(got.file_name or "") or None
-            content_type = request.content_type or clean_type(got.content_type or "") or UNKNOWN_TYPE
+            content_type = request.content_type or clean_type(got.content_type) or UNKNOWN_TYPE
             hold = self._hold(job_id, request, name, content_type)
             async with self._received(got.chunks(), request.max_bytes) as staged:
                 return await self._keeper.keep(staged, hold)
 
     def _hold(self, job_id: str, request: StoreRequest, name: str | None, content_type: str) -> Hold:
         """A job's hold, without its content yet. The time begins now."""
-        expires_at = None if request.permanent else self._clock() + request.ttl_s
+        expires_at = None if request.permanent else self.clock() + request.ttl_s
         return Hold(job_id, "held", "", 0, "", name or "", content_type, request.permanent, expires_at)
 
     @asynccontextmanager
@@ -217,6 +216,11 @@ class Storage:
 def _check_size(size_bytes: int, most: int | None) -> None:
     if most is not None and size_bytes > most:
         raise ContentTooLarge(f"the content is {size_bytes} bytes, over the {most} that are allowed")
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:
