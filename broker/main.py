@@ -69,7 +69,6 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         _secret(settings.redis_url),
         parse_proxies(settings.trusted_proxies),
     )
-    tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -87,11 +86,11 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state = app.state
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
-            state.runtimes = Runtimes(state.executor)
+            state.runtimes, state.limits = Runtimes(state.executor), limits
             state.caches = open_caches(
                 _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
             )
-            state.cache_tokens, state.limits = tokens, limits
+            state.cache_tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
             state.ledger = Ledger(
                 database,
                 network,
