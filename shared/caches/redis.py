@@ -4,7 +4,6 @@ What a cache is made of is written in `lua/prelude.lua`. All its keys carry the 
 tenant can name none but its own. Needs Redis 6.2 or Valkey.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -36,6 +35,7 @@ from shared.caches.limits import (
     cursor_of,
     is_cache_id,
     position_of,
+    ttl_s_of,
 )
 from shared.caches.scripts import command, script
 from shared.caches.values import decoded, encoded
@@ -68,24 +68,28 @@ _CREATE, _ADD_OPERATIONS, _DELETE = script("create"), script("add_operations"), 
 
 
 class RedisCaches:
-    """`url` as redis-py reads it: redis://, rediss://, unix://. `max_bytes` is the most of one cache.
+    """`url` as redis-py reads it: redis://, rediss://, unix://; raises `StartupError` for any other.
 
-    `max_bytes` counts what the server says that keys and values take, with its overhead (MEMORY USAGE, a
-    sample for hashes, lists and sets). A command may overshoot it once, by what it makes.
+    Connects when it is used. `max_bytes` is the most of one cache.
+    It counts what the server says that keys and values take, with its overhead (MEMORY USAGE, a sample for
+    hashes, lists and sets). A command may overshoot it once, by what it makes.
     """
 
     value_max_bytes = VALUE_MAX_BYTES
 
     def __init__(self, url: str, max_bytes: int) -> None:
-        # Never sent again by itself: an answer that was lost says nothing about whether it was done.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=CONNECTIONS,
+                timeout=TIMEOUT_S,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                # Never sent again by itself: an answer that was lost says nothing about what was done.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            raise StartupError("REDIS_URL must begin with redis://, rediss:// or unix://.") from None
         self._redis = Redis.from_pool(pool)
         self._max_bytes = max_bytes
 
@@ -250,7 +254,7 @@ def _failed(text: bytes, prefix: bytes) -> CommandFailed:
 
 
 def _seconds(ttl_ms: int) -> int | None:
-    return None if ttl_ms < 0 else math.ceil(ttl_ms / 1000)
+    return None if ttl_ms < 0 else ttl_s_of(ttl_ms)
 
 
 def _info(cache_id: str, fields: Sequence[bytes]) -> CacheInfo:
@@ -282,11 +286,3 @@ class _Errors:
 
 
 _errors = _Errors()
-
-
-def open_redis(url: str, max_bytes: int) -> RedisCaches:
-    """Connects when it is used. Raises `StartupError` for an address that is none."""
-    try:
-        return RedisCaches(url, max_bytes)
-    except ValueError:
-        raise StartupError("REDIS_URL must begin with redis://, rediss:// or unix://.") from None

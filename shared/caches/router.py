@@ -8,7 +8,8 @@ from shared.caches.base import Backend, CacheInfo, Caches, Entry, Page, RunsComm
 from shared.caches.command import Command, Reply
 from shared.caches.errors import CacheUnavailable
 from shared.caches.limits import VALUE_MAX_BYTES
-from shared.caches.redis import open_redis
+from shared.caches.memcached import MemcachedCaches
+from shared.caches.redis import RedisCaches
 from shared.errors import BadRequest
 
 MEMCACHED_PREFIX = "mc"
@@ -111,5 +112,7 @@ def open_caches(redis_url: str | None, memcached_url: str | None, max_bytes: int
     """Connects when a cache is used. Raises `StartupError` for an address that is none."""
     backends: dict[Backend, Caches] = {}
     if redis_url:
-        backends["redis"] = open_redis(redis_url, max_bytes)
+        backends["redis"] = RedisCaches(redis_url, max_bytes)
+    if memcached_url:
+        backends["memcached"] = MemcachedCaches(memcached_url, max_bytes)
     return CacheRouter(backends)
