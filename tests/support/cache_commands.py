@@ -42,7 +42,9 @@ ZUNIONSTORE A 2 B C WEIGHTS 1 2 AGGREGATE MAX
 PFADD A x|PFCOUNT A B C|PFMERGE A B C
 """
 COMMANDS: list[Words] = [
-    [word.encode() for word in call.split()] for line in CALLS.strip().splitlines() for call in line.split("|")
+    [word.encode() for word in call.split()]
+    for line in CALLS.strip().splitlines()
+    for call in line.split("|")
 ]
 
 
