@@ -1,6 +1,7 @@
 """Tenants on one server: every command, with keys that try to get out, reaches nobody else's."""
 
 import secrets
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -78,11 +79,10 @@ async def test_no_command_with_any_key_reaches_another_tenant(
     for name in NAMES:
         key = full if name == OTHERS else name
         for call in COMMANDS:
-            if kind != "nothing":
-                await run(caches, attacker, b"DEL", key)
-                await run(caches, attacker, *words(MAKE[kind], A=key))
             line = [{b"A": key, b"B": key + b"2", b"C": b"{c}"}.get(word, word) for word in call]
-            for text in texts_in(await run(caches, attacker, *line)):
+            fresh = [[b"DEL", key]] + ([words(MAKE[kind], A=key)] if kind in MAKE else [])
+            replies = await caches.run(attacker, [read_command(item) for item in (*fresh, line)])
+            for text in texts_in(replies[-1]):
                 told = text.replace(full.decode(), "")
                 assert not any(word in told for word in ("secret", attacker, victim, "user_script")), (
                     line,
@@ -134,4 +134,35 @@ async def test_what_is_at_the_limits_is_done(caches: RedisCaches) -> None:
     pushed = await run(caches, cache_id, b"RPUSH", b"l", *[b"%d" % n for n in range(MAX_ARGUMENTS - 2)])
     assert pushed == MAX_ARGUMENTS - 2
     await run(caches, cache_id, b"SADD", b"s", b"x")
-    assert len(await run(caches, cache_id, b"SRANDMEMBER", b"s", b"-10000")) == 10_000
+    assert await run(caches, cache_id, b"SRANDMEMBER", b"s", b"-100") == [b"x"] * 100
+    assert await run(caches, cache_id, *words("EXISTS s s s s")) == 4
+
+
+async def test_a_request_that_asks_for_too_much_is_answered_in_part_and_counted_in_part(
+    caches: RedisCaches,
+) -> None:
+    cache_id = await new_cache(caches)
+    await run(caches, cache_id, b"SET", b"big", b"x" * VALUE_MAX_BYTES)
+    before = (await caches.info(cache_id)).operations_left
+    get = read_command([b"GET", b"big"])
+    replies = await caches.run(cache_id, [*[get] * 999, read_command(words("SET late 1"))])
+    given = [reply for reply in replies if isinstance(reply, bytes)]
+    assert [len(reply) for reply in given] == [VALUE_MAX_BYTES] * 16
+    assert isinstance(replies[-1], CommandFailed)
+    assert replies[-1].text.startswith("ERR not run")
+    assert await run(caches, cache_id, b"EXISTS", b"late") == 0
+    assert (await caches.info(cache_id)).operations_left == before - 16 - 1
+
+
+async def test_a_request_that_takes_too_long_makes_nobody_wait_for_all_of_it(caches: RedisCaches) -> None:
+    cache_id = await new_cache(caches)
+    for start in range(0, 120_000, 6_000):
+        await run(
+            caches, cache_id, b"SADD", b"s", *[b"m%d" % number for number in range(start, start + 6_000)]
+        )
+    union = read_command(words("SUNIONSTORE t s s s"))
+    started = time.monotonic()
+    replies = await caches.run(cache_id, [union] * 1000)
+    assert time.monotonic() - started < 4
+    assert replies[0] == 120_000
+    assert isinstance(replies[-1], CommandFailed)
