@@ -25,7 +25,7 @@ def encoded(value: Any, most_bytes: int) -> bytes:
         data = _encoded(value)
     except ValueError:
         raise BadRequest(
-            "The value cannot be kept: NaN, infinities, half characters and over 200 levels are not for JSON.",
+            "The value cannot be kept: no NaN, infinities, half characters, nor over 200 levels of nesting.",
             code="invalid_value",
         ) from None
     if len(data) > most_bytes:

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from shared.caches.base import Caches
-from shared.caches.errors import CacheFull, NoSuchCache, NoSuchKey, OperationsUsedUp
+from shared.caches.errors import (
+    CacheFull,
+    CacheIdTaken,
+    JobUndone,
+    NoSuchCache,
+    NoSuchKey,
+    OperationsUsedUp,
+)
 from shared.errors import BadRequest, GalaksioError
 from tests.shared.caches.conftest import MAX_BYTES, job_id, new_id
 
@@ -330,11 +337,41 @@ async def test_caches_do_not_see_each_others_keys(caches: Caches, cache_id: str)
     assert entry is not None and entry.value == "mine"
 
 
-async def test_the_cache_of_a_job_is_remembered(caches: Caches) -> None:
+async def test_undoing_a_job_removes_the_cache_it_made_and_makes_it_make_none(caches: Caches) -> None:
     job, cache_id = job_id(), new_id()
-    await caches.create(cache_id, "us-east-1", 1, None, job)
-    assert await caches.cache_of_job(job) == cache_id
-    assert await caches.cache_of_job(job_id()) is None
+    await caches.create(cache_id, "us-east-1", 10, None, job)
+    await caches.create(cache_id, "us-east-1", 10, None, job)
+    await caches.set(cache_id, "key", 1)
+    await caches.undo(job)
+    with pytest.raises(NoSuchCache):
+        await caches.get(cache_id, "key")
+    for another in (cache_id, new_id()):
+        with pytest.raises(JobUndone):
+            await caches.create(another, "us-east-1", 10, None, job)
+        with pytest.raises(NoSuchCache):
+            await caches.info(another)
+    await caches.undo(job)
+    await caches.undo(job_id())
+
+
+async def test_undoing_while_the_job_runs_leaves_no_cache(caches: Caches) -> None:
+    for _ in range(20):
+        job, cache_id = job_id(), new_id()
+        await asyncio.gather(
+            caches.create(cache_id, "us-east-1", 10, None, job), caches.undo(job), return_exceptions=True
+        )
+        with pytest.raises(NoSuchCache):
+            await caches.info(cache_id)
+
+
+async def test_a_job_can_neither_take_nor_undo_the_cache_of_another(caches: Caches) -> None:
+    cache_id, thief = new_id(), job_id()
+    await caches.create(cache_id, "us-east-1", 10, None, job_id())
+    for job in (thief, None):
+        with pytest.raises(CacheIdTaken):
+            await caches.create(cache_id, "us-east-1", 10, None, job)
+    await caches.undo(thief)
+    assert (await caches.info(cache_id)).operations_left == 10
 
 
 async def test_a_full_cache_takes_nothing_more_until_there_is_room(caches: Caches, cache_id: str) -> None:
