@@ -16,7 +16,14 @@ from typing import Any
 
 from shared.caches import memcached_items as items
 from shared.caches.base import CacheInfo, Entry, Page
-from shared.caches.errors import CacheFull, NoSuchCache, NoSuchKey, OperationsUsedUp
+from shared.caches.errors import (
+    CacheFull,
+    CacheIdTaken,
+    JobUndone,
+    NoSuchCache,
+    NoSuchKey,
+    OperationsUsedUp,
+)
 from shared.caches.limits import (
     checked_cache_id,
     checked_key,
@@ -36,6 +43,8 @@ from shared.clock import Clock, system_clock
 from shared.errors import BadRequest
 
 JOB_TTL_S = 7 * 86_400
+UNDONE = b"/"
+"""In the place of the cache that a job made; no id has this character."""
 
 
 class MemcachedCaches:
@@ -52,16 +61,31 @@ class MemcachedCaches:
         self, cache_id: str, region: str, operations: int, ttl_s: int | None, job_id: str | None = None
     ) -> CacheInfo:
         key, now_ms, ttl_ms = items.meta_key(checked_cache_id(cache_id)), self._now_ms(), checked_ttl(ttl_s)
-        meta = Meta(checked_region(region), now_ms, now_ms + ttl_ms if ttl_ms else None, operations)
+        ends_ms = now_ms + ttl_ms if ttl_ms else None
+        meta = Meta(checked_region(region), now_ms, ends_ms, operations, job_id or "")
         if job_id is not None:
-            ends = items.exptime(now_ms + JOB_TTL_S * 1000)
-            await self._items.set(items.job_key(job_id), cache_id.encode(), ends)
-        await self._items.add(key, meta.packed(), items.exptime(meta.ends_ms))
+            # Ahead of the cache, so that none is made that could not be undone.
+            await self._items.add(items.job_key(job_id), cache_id.encode(), self._job_end())
+            await self._check_not_undone(job_id)
+        await self._items.add(key, meta.packed(), items.exptime(ends_ms))
+        made, _ = await self._look(cache_id)
+        if made.job_id != (job_id or ""):
+            raise CacheIdTaken
+        if job_id is not None:
+            await self._check_not_undone(job_id, cache_id)
         return await self.info(cache_id)
 
-    async def cache_of_job(self, job_id: str) -> str | None:
-        found = await self._items.get(items.job_key(job_id))
-        return None if found is None else found.decode()
+    async def undo(self, job_id: str) -> None:
+        before: bytes | None = None
+
+        def undone(data: bytes | None) -> bytes:
+            nonlocal before
+            before = data
+            return UNDONE
+
+        await self._items.change(items.job_key(job_id), self._job_end(), undone)
+        if before is not None and before != UNDONE:
+            await self._remove_made(job_id, before.decode())
 
     async def delete(self, cache_id: str) -> None:
         if not is_cache_id(cache_id):
@@ -172,6 +196,18 @@ class MemcachedCaches:
     async def close(self) -> None:
         await self._items.close()
 
+    async def _check_not_undone(self, job_id: str, made: str | None = None) -> None:
+        if await self._items.get(items.job_key(job_id)) == UNDONE:
+            if made is not None:
+                await self._remove_made(job_id, made)
+            raise JobUndone
+
+    async def _remove_made(self, job_id: str, cache_id: str) -> None:
+        """Unless another job made it."""
+        data = await self._items.get(items.meta_key(cache_id))
+        if data is None or items.unpacked_meta(data).job_id == job_id:
+            await self.delete(cache_id)
+
     async def _look(self, cache_id: str, *keys: bytes) -> tuple[Meta, dict[bytes, bytes]]:
         """The cache, and these items beside it. Raises `NoSuchCache`."""
         if not is_cache_id(cache_id):
@@ -236,6 +272,9 @@ class MemcachedCaches:
         await self._items.change(items.part_key(cache_id, part), until, changed)
         if growth:
             await self._items.count(items.bytes_key(cache_id), growth, until)
+
+    def _job_end(self) -> int:
+        return items.exptime(self._now_ms() + JOB_TTL_S * 1000)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -1,6 +1,6 @@
 """What a cache is made of in Memcached, as bytes.
 
-    gx:<id>:m        the cache: region, times, operations bought, the payments for them
+    gx:<id>:m        the cache: region, times, operations bought, the job that made it, the payments
     gx:<id>:n        operations used, a counter
     gx:<id>:u        bytes used, a counter
     gx:<id>:i<n>     one of sixteen parts of the index: name -> [bytes, when it expires]
@@ -30,10 +30,11 @@ class Meta:
     created_ms: int
     ends_ms: int | None
     operations: int
+    job_id: str
     payments: list[str] = field(default_factory=list)
 
     def packed(self) -> bytes:
-        fields = [self.region, self.created_ms, self.ends_ms, self.operations, self.payments]
+        fields = [self.region, self.created_ms, self.ends_ms, self.operations, self.job_id, self.payments]
         return json.dumps(fields).encode()
 
 

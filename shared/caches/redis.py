@@ -18,7 +18,9 @@ from shared.caches.command import Command, CommandFailed, Reply
 from shared.caches.effects import effect_of
 from shared.caches.errors import (
     CacheFull,
+    CacheIdTaken,
     CacheUnavailable,
+    JobUndone,
     NoSuchCache,
     NoSuchKey,
     OperationsUsedUp,
@@ -49,6 +51,8 @@ CONNECTIONS = 64
 DELETE_BATCH = 500
 SWEEP_BATCH = 100
 JOB_TTL_S = 7 * 86_400
+UNDONE = b"/"
+"""In the place of the cache that a job made; no id has this character."""
 _ENDS = b"galaksio:caches:ends"
 _REFUSED: dict[str, Callable[[], GalaksioError]] = {
     "NOCACHE": NoSuchCache,
@@ -97,22 +101,28 @@ class RedisCaches:
         self, cache_id: str, region: str, operations: int, ttl_s: int | None, job_id: str | None = None
     ) -> CacheInfo:
         keys = (_key(checked_cache_id(cache_id), "m"),)
-        ttl_ms = checked_ttl(ttl_s)
-        checked_region(region)
+        region, ttl_ms = checked_region(region), checked_ttl(ttl_s)
         with _errors:
             if job_id is not None:
-                await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S)
+                # Ahead of the cache, so that none is made that could not be undone.
+                await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S, nx=True)
+                await self._check_not_undone(job_id)
             if ttl_ms:
-                # Ahead of the cache, so that none is forgotten; too late an end only delays the sweeper.
+                # Ahead of it too, so that none is forgotten; too late an end only delays the sweeper.
                 ends_ms = int(time.time() * 1000) + ttl_ms
                 await self._redis.zadd(_ENDS, {cache_id: ends_ms}, gt=True)
-            made = await _CREATE.run(self._redis, keys, region, operations, ttl_ms)
+            *made, maker = await _CREATE.run(self._redis, keys, region, operations, ttl_ms, job_id or "")
+            if maker.decode() != (job_id or ""):
+                raise CacheIdTaken
+            if job_id is not None:
+                await self._check_not_undone(job_id, cache_id)
         return _info(cache_id, made)
 
-    async def cache_of_job(self, job_id: str) -> str | None:
+    async def undo(self, job_id: str) -> None:
         with _errors:
-            found = await command(self._redis, "GET", _job(job_id))
-        return None if found is None else str(found.decode())
+            found: Any = await self._redis.set(_job(job_id), UNDONE, ex=JOB_TTL_S, get=True)
+            if found not in (None, UNDONE):
+                await self._remove_made(job_id, found.decode())
 
     async def delete(self, cache_id: str) -> None:
         if is_cache_id(cache_id):
@@ -202,6 +212,17 @@ class RedisCaches:
     async def close(self) -> None:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+    async def _check_not_undone(self, job_id: str, made: str | None = None) -> None:
+        if await command(self._redis, "GET", _job(job_id)) == UNDONE:
+            if made is not None:
+                await self._remove_made(job_id, made)
+            raise JobUndone
+
+    async def _remove_made(self, job_id: str, cache_id: str) -> None:
+        """Unless another job made it."""
+        if await command(self._redis, "HGET", _meta(cache_id), "job") in (None, job_id.encode()):
+            await self._remove(cache_id, spare_living=False)
 
     async def _remove(self, cache_id: str, *, spare_living: bool) -> None:
         keys = (*_keys(cache_id), _key(cache_id, "p"))

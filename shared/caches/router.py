@@ -43,11 +43,9 @@ class CacheRouter:
     ) -> CacheInfo:
         return await self.of(cache_id).create(cache_id, region, operations, ttl_s, job_id)
 
-    async def cache_of_job(self, job_id: str) -> str | None:
+    async def undo(self, job_id: str) -> None:
         for backend in self.backends.values():
-            if (found := await backend.cache_of_job(job_id)) is not None:
-                return found
-        return None
+            await backend.undo(job_id)
 
     async def delete(self, cache_id: str) -> None:
         await self.of(cache_id).delete(cache_id)
