@@ -80,7 +80,6 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
     token = settings.internal_token
     url = _database_url(settings)
     limits = _limits(settings)
-    tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
 
     @asynccontextmanager
@@ -102,11 +101,11 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             state.files = files_http
             state.settings, state.database, state.settlement = settings, database, settlement
             state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
-            state.runtimes = Runtimes(state.executor)
+            state.runtimes, state.limits = Runtimes(state.executor), limits
             state.caches = open_caches(
                 _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
             )
-            state.cache_tokens, state.limits = tokens, limits
+            state.cache_tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
             state.ledger = Ledger(
                 database,
                 network,
@@ -141,7 +140,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
                 "ledger": state.ledger,
                 "results": state.results,
                 "intake": Intake(state.executor),
-                "tokens": tokens,
+                "tokens": state.cache_tokens,
                 "public_base_url": settings.public_base_url,
             }
             state.gate = (

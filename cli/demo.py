@@ -15,6 +15,7 @@ from rich.console import Console
 from cli.client import paid_post
 from cli.config import CliError, Config
 from cli.stack import Ports, Stack
+from cli.valkey import find_valkey
 from shared.money import atomic_to_usd, usd_to_atomic
 
 SNIPPETS = {
@@ -38,6 +39,7 @@ async def demo(console: Console) -> None:
                 Ports.free(),
                 {**environment, "X402_WALLET_ADDRESS": str(host.address), "DATABASE_URL": ""},
                 lambda name, line: print(f"{name}: {line}", file=log),
+                valkey=find_valkey(Path(folder) / "valkey"),
             )
             began = time.monotonic()
             console.print("[bold]1. Start[/]: devnet, executor, quote and broker as real processes")

@@ -25,6 +25,10 @@ class ExecutorSettings(CommonSettings):
     port: int = Field(8082, ge=1, le=65535, validation_alias=names("EXECUTOR_PORT", "PORT"))
     database_url: str | None = Field(None, validation_alias=names("DATABASE_URL"))
 
+    redis_url: SecretStr | None = Field(None, validation_alias=names("REDIS_URL"))
+    memcached_url: SecretStr | None = Field(None, validation_alias=names("MEMCACHED_URL"))
+    cache_max_mb: int = Field(64, ge=1, le=100_000, validation_alias=names("CACHE_MAX_MB"))
+
     sandbox: Literal["on", "off"] = Field("on", validation_alias=names("SANDBOX"))
     accounting: Choice = Field("auto", validation_alias=names("EXECUTOR_ACCOUNTING"))
     bwrap: Path | None = Field(None, validation_alias=names("EXECUTOR_BWRAP"))
@@ -74,6 +78,10 @@ class ExecutorSettings(CommonSettings):
         if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value
+
+    @property
+    def cache_max_bytes(self) -> int:
+        return self.cache_max_mb * 1024 * 1024
 
     @property
     def layer_options(self) -> LayerOptions:

@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -27,6 +28,7 @@ from shared.logs import set_request_id
 
 MB = 1024 * 1024
 MAX_BODY_BYTES = 10 * MB
+RECURSION_LIMIT = 1000
 HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
 REQUEST_ID = b"x-request-id"
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -217,6 +219,9 @@ def new_app(
     `internal=True` puts `InternalOnly(token)` in front of everything but health; `inner` middleware
     stands behind request ids and CORS, the first one outermost; `larger_bodies` are bytes by method and path.
     """
+    # py_ecc, which eth-account imports, raises it to 100,000. So deep, C code that reads a body of `[[[[…`
+    # runs over its stack, and the process is gone; at Python's own limit it raises `RecursionError`.
+    sys.setrecursionlimit(RECURSION_LIMIT)
     app = FastAPI(
         title=service,
         description=description,

@@ -138,7 +138,7 @@ async def run_one(caches: RunsCommands, cache_id: str, words: Words) -> Reply:
 
 
 async def run_pipeline(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
-    """The replies in the order of `rows`, with an error for a command that is refused; that is not counted."""
+    """The replies in the order of `rows`, an error for a command that is refused: that is not counted."""
     read = [_read_or_refusal(words) for words in rows]
     commands = [item for item in read if isinstance(item, Command)]
     replies = iter(await caches.run(cache_id, commands) if commands else [])
@@ -146,7 +146,7 @@ async def run_pipeline(caches: RunsCommands, cache_id: str, rows: Sequence[Words
 
 
 async def run_transaction(caches: RunsCommands, cache_id: str, rows: Sequence[Words]) -> list[Reply]:
-    """All of `rows`, with nobody else's command in between, or none. Raises `BadRequest` for a refused one."""
+    """All of `rows`, and nobody else's in between. Raises `BadRequest` when one is refused."""
     try:
         commands = [read_command(words) for words in rows]
     except CommandRefused as refused:

@@ -53,13 +53,13 @@ class Caches(Protocol):
     async def create(
         self, cache_id: str, region: str, operations: int, ttl_s: int | None, job_id: str | None = None
     ) -> CacheInfo:
-        """Make a cache; the same id again changes nothing and returns what there is.
+        """Make a cache; the same id again, by the same job, changes nothing and returns what there is.
 
-        `job_id` is remembered durably, before the cache is made, for `cache_of_job`.
+        Raises `CacheIdTaken` for the id of another job's cache, `JobUndone` for a job that was undone.
         """
 
-    async def cache_of_job(self, job_id: str) -> str | None:
-        """The cache that was made, or was about to be, by this job in the last seven days."""
+    async def undo(self, job_id: str) -> None:
+        """Remove the cache that this job made, and see that it makes none later (for seven days)."""
 
     async def delete(self, cache_id: str) -> None:
         """Remove a cache and all its keys. One that is not there is no error."""

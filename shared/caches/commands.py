@@ -18,8 +18,10 @@ from shared.errors import BadRequest
 
 MAX_ARGUMENTS = 7_000
 """Of one command. A script hands them on over Lua's stack, which ends at 8,000."""
-MAX_SAMPLES = 10_000
+MAX_SAMPLES = 100
 """Of a negative count, with which members come more than once: it is not bounded by what there is."""
+MAX_REPEATS = 3
+"""How often one command may name a key again, or a field that it reads: work is bounded by what there is."""
 
 Positions = tuple[int, ...]
 Layout = Callable[[Sequence[bytes]], Positions]
@@ -62,6 +64,7 @@ def read_command(words: Sequence[bytes]) -> Command:
     positions = allowed.keys(args)
     for position in positions:
         _check_key(args[position])
+    _check_repeats([args[position] for position in positions])
     if allowed.check is not None:
         allowed.check(args)
     return Command(name, args, positions)
@@ -122,6 +125,11 @@ def _check_key(key: bytes) -> None:
         raise CommandRefused("a key must be UTF-8") from None
     except BadRequest as exc:
         raise CommandRefused(exc.message) from None
+
+
+def _check_repeats(names: Sequence[bytes]) -> None:
+    if len(names) > MAX_REPEATS and len(names) - len(set(names)) > MAX_REPEATS:
+        raise CommandRefused(f"the same name comes again more than {MAX_REPEATS} times")
 
 
 def _check_pattern(args: Sequence[bytes]) -> None:
@@ -217,6 +225,8 @@ _TABLE: tuple[tuple[Layout, str], ...] = (
 _CHECKS: dict[str, Callable[[Sequence[bytes]], None]] = {
     "KEYS": _check_pattern,
     "COPY": _check_copy,
+    "HMGET": _check_repeats,
+    "HGETEX": _check_repeats,
     "SETRANGE": _check_range_offset,
     "SETBIT": _check_bit_offset,
     "BITFIELD": _check_bitfield,

@@ -12,7 +12,7 @@ GalaksioError
 
 from typing import Any
 
-from shared.errors import BadRequest, GalaksioError, Unavailable
+from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
 
 
 class NoSuchCache(GalaksioError):
@@ -56,6 +56,20 @@ class WrongType(BadRequest):
 
     def __init__(self) -> None:
         super().__init__("The key holds another type (a hash, a list …): use the Redis commands for it.")
+
+
+class CacheIdTaken(Conflict):
+    code = "cache_id_taken"
+
+    def __init__(self) -> None:
+        super().__init__("There is a cache of this id already, made by another job: choose another cacheId.")
+
+
+class JobUndone(Conflict):
+    code = "job_undone"
+
+    def __init__(self) -> None:
+        super().__init__("This job was taken back: send the request as a new job.")
 
 
 class CacheUnavailable(Unavailable):

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 import re
 
 from shared.errors import BadRequest
@@ -44,6 +45,11 @@ def checked_ttl(ttl_s: int | None) -> int:
     if not 1 <= ttl_s <= TTL_MAX_S:
         raise BadRequest(f"A ttl must be 1 to {TTL_MAX_S} seconds (10 years).", code="invalid_ttl")
     return ttl_s * 1000
+
+
+def ttl_s_of(ttl_ms: int) -> int:
+    """Rounded up: a key that is there has a ttl of at least one second."""
+    return math.ceil(ttl_ms / 1000)
 
 
 def checked_cache_id(cache_id: str) -> str:

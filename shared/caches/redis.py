@@ -4,7 +4,6 @@ What a cache is made of is written in `lua/prelude.lua`. All its keys carry the 
 tenant can name none but its own. Needs Redis 6.2 or Valkey.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +18,9 @@ from shared.caches.command import Command, CommandFailed, Reply
 from shared.caches.effects import effect_of
 from shared.caches.errors import (
     CacheFull,
+    CacheIdTaken,
     CacheUnavailable,
+    JobUndone,
     NoSuchCache,
     NoSuchKey,
     OperationsUsedUp,
@@ -36,6 +37,7 @@ from shared.caches.limits import (
     cursor_of,
     is_cache_id,
     position_of,
+    ttl_s_of,
 )
 from shared.caches.scripts import command, script
 from shared.caches.values import decoded, encoded
@@ -49,6 +51,8 @@ CONNECTIONS = 64
 DELETE_BATCH = 500
 SWEEP_BATCH = 100
 JOB_TTL_S = 7 * 86_400
+UNDONE = b"/"
+"""In the place of the cache that a job made; no id has this character."""
 _ENDS = b"galaksio:caches:ends"
 _REFUSED: dict[str, Callable[[], GalaksioError]] = {
     "NOCACHE": NoSuchCache,
@@ -68,24 +72,28 @@ _CREATE, _ADD_OPERATIONS, _DELETE = script("create"), script("add_operations"), 
 
 
 class RedisCaches:
-    """`url` as redis-py reads it: redis://, rediss://, unix://. `max_bytes` is the most of one cache.
+    """`url` as redis-py reads it: redis://, rediss://, unix://; raises `StartupError` for any other.
 
-    `max_bytes` counts what the server says that keys and values take, with its overhead (MEMORY USAGE, a
-    sample for hashes, lists and sets). A command may overshoot it once, by what it makes.
+    Connects when it is used. `max_bytes` is the most of one cache.
+    It counts what the server says that keys and values take, with its overhead (MEMORY USAGE, a sample for
+    hashes, lists and sets). A command may overshoot it once, by what it makes.
     """
 
     value_max_bytes = VALUE_MAX_BYTES
 
     def __init__(self, url: str, max_bytes: int) -> None:
-        # Never sent again by itself: an answer that was lost says nothing about whether it was done.
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=CONNECTIONS,
+                timeout=TIMEOUT_S,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+                # Never sent again by itself: an answer that was lost says nothing about what was done.
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError:
+            raise StartupError("REDIS_URL must begin with redis://, rediss:// or unix://.") from None
         self._redis = Redis.from_pool(pool)
         self._max_bytes = max_bytes
 
@@ -93,22 +101,28 @@ class RedisCaches:
         self, cache_id: str, region: str, operations: int, ttl_s: int | None, job_id: str | None = None
     ) -> CacheInfo:
         keys = (_key(checked_cache_id(cache_id), "m"),)
-        ttl_ms = checked_ttl(ttl_s)
-        checked_region(region)
+        region, ttl_ms = checked_region(region), checked_ttl(ttl_s)
         with _errors:
             if job_id is not None:
-                await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S)
+                # Ahead of the cache, so that none is made that could not be undone.
+                await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S, nx=True)
+                await self._check_not_undone(job_id)
             if ttl_ms:
-                # Ahead of the cache, so that none is forgotten; too late an end only delays the sweeper.
+                # Ahead of it too, so that none is forgotten; too late an end only delays the sweeper.
                 ends_ms = int(time.time() * 1000) + ttl_ms
                 await self._redis.zadd(_ENDS, {cache_id: ends_ms}, gt=True)
-            made = await _CREATE.run(self._redis, keys, region, operations, ttl_ms)
+            *made, maker = await _CREATE.run(self._redis, keys, region, operations, ttl_ms, job_id or "")
+            if maker.decode() != (job_id or ""):
+                raise CacheIdTaken
+            if job_id is not None:
+                await self._check_not_undone(job_id, cache_id)
         return _info(cache_id, made)
 
-    async def cache_of_job(self, job_id: str) -> str | None:
+    async def undo(self, job_id: str) -> None:
         with _errors:
-            found = await command(self._redis, "GET", _job(job_id))
-        return None if found is None else str(found.decode())
+            found: Any = await self._redis.set(_job(job_id), UNDONE, ex=JOB_TTL_S, get=True)
+            if found not in (None, UNDONE):
+                await self._remove_made(job_id, found.decode())
 
     async def delete(self, cache_id: str) -> None:
         if is_cache_id(cache_id):
@@ -199,6 +213,17 @@ class RedisCaches:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
+    async def _check_not_undone(self, job_id: str, made: str | None = None) -> None:
+        if await command(self._redis, "GET", _job(job_id)) == UNDONE:
+            if made is not None:
+                await self._remove_made(job_id, made)
+            raise JobUndone
+
+    async def _remove_made(self, job_id: str, cache_id: str) -> None:
+        """Unless another job made it."""
+        if await command(self._redis, "HGET", _meta(cache_id), "job") in (None, job_id.encode()):
+            await self._remove(cache_id, spare_living=False)
+
     async def _remove(self, cache_id: str, *, spare_living: bool) -> None:
         keys = (*_keys(cache_id), _key(cache_id, "p"))
         while await _DELETE.run(self._redis, keys, _prefix(cache_id), DELETE_BATCH, int(spare_living)):
@@ -250,7 +275,7 @@ def _failed(text: bytes, prefix: bytes) -> CommandFailed:
 
 
 def _seconds(ttl_ms: int) -> int | None:
-    return None if ttl_ms < 0 else math.ceil(ttl_ms / 1000)
+    return None if ttl_ms < 0 else ttl_s_of(ttl_ms)
 
 
 def _info(cache_id: str, fields: Sequence[bytes]) -> CacheInfo:
@@ -282,11 +307,3 @@ class _Errors:
 
 
 _errors = _Errors()
-
-
-def open_redis(url: str, max_bytes: int) -> RedisCaches:
-    """Connects when it is used. Raises `StartupError` for an address that is none."""
-    try:
-        return RedisCaches(url, max_bytes)
-    except ValueError:
-        raise StartupError("REDIS_URL must begin with redis://, rediss:// or unix://.") from None

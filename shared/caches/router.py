@@ -8,7 +8,8 @@ from shared.caches.base import Backend, CacheInfo, Caches, Entry, Page, RunsComm
 from shared.caches.command import Command, Reply
 from shared.caches.errors import CacheUnavailable
 from shared.caches.limits import VALUE_MAX_BYTES
-from shared.caches.redis import open_redis
+from shared.caches.memcached import MemcachedCaches
+from shared.caches.redis import RedisCaches
 from shared.errors import BadRequest
 
 MEMCACHED_PREFIX = "mc"
@@ -42,11 +43,9 @@ class CacheRouter:
     ) -> CacheInfo:
         return await self.of(cache_id).create(cache_id, region, operations, ttl_s, job_id)
 
-    async def cache_of_job(self, job_id: str) -> str | None:
+    async def undo(self, job_id: str) -> None:
         for backend in self.backends.values():
-            if (found := await backend.cache_of_job(job_id)) is not None:
-                return found
-        return None
+            await backend.undo(job_id)
 
     async def delete(self, cache_id: str) -> None:
         await self.of(cache_id).delete(cache_id)
@@ -111,5 +110,7 @@ def open_caches(redis_url: str | None, memcached_url: str | None, max_bytes: int
     """Connects when a cache is used. Raises `StartupError` for an address that is none."""
     backends: dict[Backend, Caches] = {}
     if redis_url:
-        backends["redis"] = open_redis(redis_url, max_bytes)
+        backends["redis"] = RedisCaches(redis_url, max_bytes)
+    if memcached_url:
+        backends["memcached"] = MemcachedCaches(memcached_url, max_bytes)
     return CacheRouter(backends)

@@ -1,6 +1,7 @@
 """The parts every service shares: error bodies, request ids, body cap, who may come in."""
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -153,3 +154,23 @@ async def test_browsers_of_a_configured_origin_can_pay() -> None:
 
 def test_the_openapi_document_can_be_built() -> None:
     assert json.dumps(make_app().openapi())
+
+
+async def test_a_deeply_nested_body_is_refused_and_does_not_end_the_process() -> None:
+    raised = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)  # as py_ecc does
+    try:
+        app = make_app()
+
+        @app.post("/read")
+        async def read(request: Request) -> int:
+            try:
+                return len(await request.json())
+            except RecursionError:
+                raise BadRequest("too deep") from None
+
+        async with client(app) as http:
+            answer = await http.post("/read", content=b"[" * 100_000)
+        assert answer.status_code == 400
+    finally:
+        sys.setrecursionlimit(min(raised, 1000))

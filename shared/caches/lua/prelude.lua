@@ -1,5 +1,6 @@
 -- A cache is a few keys with one hash tag, so that all of them live on one node of a cluster:
---   {id}:m  hash: region, created, ends (ms, 0: never), left (operations), used (bytes). Expires with the cache
+--   {id}:m  hash: region, created, ends (ms, 0: never), left (operations), used (bytes),
+--         job that made it. Expires with the cache
 --   {id}:i  sorted set, all of score 0: the names of the keys, in their order
 --   {id}:s  hash: name -> bytes that the server spends on it
 --   {id}:e  sorted set: name -> when it expires (ms), for names that do

@@ -8,6 +8,9 @@ if refused then return refused end
 purge(PURGE_ON_WRITE)
 
 local KEYS_AT_MOST = 100000
+-- Once one request has taken so long, or is answered with so much, the rest of it is neither run nor counted.
+local SECONDS_AT_MOST = 1
+local REPLY_BYTES_AT_MOST = 16 * 1024 * 1024
 
 local function name_of(key) return string.sub(key, #prefix + 1) end
 
@@ -89,10 +92,16 @@ local function run(effect, words, bytes)
   return reply
 end
 
-local at = 4
-local replies = {}
-for _ = 1, count do
-  local effect, length, keys = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+local function weight(reply)
+  if type(reply) == 'string' then return #reply end
+  local bytes = 8
+  if type(reply) == 'table' then
+    for _, part in ipairs(reply) do bytes = bytes + weight(part) end
+  end
+  return bytes
+end
+
+local function run_at(at, effect, length, keys)
   local words, bytes, touched = {}, 0, {}
   for i = 1, length do
     words[i] = ARGV[at + 2 + keys + i]
@@ -105,12 +114,27 @@ for _ = 1, count do
     touched[i] = key
   end
   local reply = run(effect, words, bytes)
-  local failed = type(reply) == 'table' and reply.err
-  replies[#replies + 1] = failed and 1 or 0
-  replies[#replies + 1] = failed or reply
   if effect ~= 'r' then
     for _, key in ipairs(touched) do record(name_of(key), key) end
   end
+  return reply
+end
+
+local at, room, started, skipped = 4, REPLY_BYTES_AT_MOST, os.clock(), 0
+local replies = {}
+for _ = 1, count do
+  local effect, length, keys = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  local reply = {err = 'ERR not run: the commands before it took all that one request may'}
+  if room > 0 and os.clock() - started < SECONDS_AT_MOST then
+    reply = run_at(at, effect, length, keys)
+    room = room - weight(reply)
+  else
+    skipped = skipped + 1
+  end
+  local failed = type(reply) == 'table' and reply.err
+  replies[#replies + 1] = failed and 1 or 0
+  replies[#replies + 1] = failed or reply
   at = at + 3 + keys + length
 end
+if skipped > 0 then redis.call('HINCRBY', KEYS[1], 'left', skipped) end
 return replies

