@@ -3,12 +3,13 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from eth_utils.address import is_checksum_formatted_address, to_checksum_address
 from fastapi import FastAPI
 from pydantic import SecretStr
+from starlette.datastructures import State
 from starlette.middleware import Middleware
 
 from broker.accounts.accounts import Accounts, open_accounts
@@ -77,96 +78,15 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
     terms = Terms(network, _wallet(settings)) if settings.x402_enabled else None
     if terms is None:
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
-    token = settings.internal_token
-    url = _database_url(settings)
     limits = _limits(settings)
-    rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
+    _database_url(settings)  # a wrong one is said before anything is opened
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(url)
-        await database.migrate("broker:migrations", "broker_version")
-        settlement = Settlement(settings.facilitator_url, network, settings.facilitator_timeout_s)
-        executor = Caller(
-            settings.executor_url,
-            timeout_s=NEIGHBOUR_TIMEOUT_S,
-            max_bytes=MAX_RESULT_BYTES,
-            headers=internal_headers(token),
-        )
-        async with (
-            internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S) as quote_http,
-            internal_client(settings.executor_url, token, FILE_TIMEOUT_S) as files_http,
-        ):
-            state = app.state
-            state.files = files_http
-            state.settings, state.database, state.settlement = settings, database, settlement
-            state.quotes, state.executor = QuoteClient(quote_http), ExecutorClient(executor)
-            state.runtimes, state.limits = Runtimes(state.executor), limits
-            state.caches = open_caches(
-                _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
-            )
-            state.cache_tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
-            state.ledger = Ledger(
-                database,
-                network,
-                clock,
-                exposure_cap_atomic=settings.exposure_cap_atomic,
-                lease_ms=int(settings.lease_s * 1000),
-            )
-            offers = OfferBook(database, clock, settings.offer_ttl_s)
-            state.results = Results(settings.galaksio_home / "results")
-            pricing = Pricing(state.quotes, state.executor, offers, settings.broker_fee_atomic)
-            chain = Chain(rpc_url, network) if rpc_url else None
-            fulfilment = Fulfilment(
-                ledger=state.ledger,
-                settlement=settlement,
-                executor=state.executor,
-                results=state.results,
-                chain=chain,
-                clock=clock,
-            )
-            reconciler = Reconciler(state.ledger, fulfilment)
-            state.accounts = await open_accounts(database, network, clock, settings.operator)
-            state.storefront = Storefront(
-                network=network,
-                terms=terms,
-                pricing=pricing,
-                receipt_key=state.accounts.key.address,
-                routes=[route for module in MODULES for route in module.router.routes],
-                public_base_url=settings.public_base_url,
-            )
-            common: dict[str, Any] = {
-                "pricing": pricing,
-                "ledger": state.ledger,
-                "results": state.results,
-                "intake": Intake(state.executor),
-                "tokens": state.cache_tokens,
-                "public_base_url": settings.public_base_url,
-            }
-            state.gate = (
-                FreeGate(executor=state.executor, **common)
-                if terms is None
-                else PaymentGate(
-                    terms=terms, offers=offers, fulfilment=fulfilment, limits=limits, clock=clock, **common
-                )
-            )
-            background = [
-                asyncio.create_task(work) for work in (_sweep(offers, state.accounts), reconciler.run())
-            ]
-            try:
-                yield
-            finally:
-                await state.gate.drain()
-                for task in background:
-                    task.cancel()
-                await asyncio.gather(*background, return_exceptions=True)
-                await reconciler.drain()
-                if chain is not None:
-                    await chain.close()
-                await settlement.close()
-                await executor.close()
-                await state.caches.close()
-                await database.close()
+        async with AsyncExitStack() as stack:
+            app.state.settings = settings
+            await _open(app.state, stack, terms, limits, clock)
+            yield
 
     app = new_app(
         SERVICE,
@@ -180,6 +100,107 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     _add_routes(app, settings)
     return app
+
+
+async def _open(
+    state: State, stack: AsyncExitStack, terms: Terms | None, limits: RateLimits, clock: Clock
+) -> None:
+    """Put all that the routes use into `state`, by its `settings`. `stack` ends it, newest first."""
+    settings: BrokerSettings = state.settings
+    network = network_named(settings.x402_network)
+    state.limits = limits
+    state.database = database = Database(_database_url(settings))
+    stack.push_async_callback(database.close)
+    await database.migrate("broker:migrations", "broker_version")
+    await _open_neighbours(state, stack, settings)
+    state.ledger = Ledger(
+        database,
+        network,
+        clock,
+        exposure_cap_atomic=settings.exposure_cap_atomic,
+        lease_ms=int(settings.lease_s * 1000),
+    )
+    state.results = Results(settings.galaksio_home / "results")
+    state.accounts = await open_accounts(database, network, clock, settings.operator)
+    offers = OfferBook(database, clock, settings.offer_ttl_s)
+    pricing = Pricing(state.quotes, state.executor, offers, settings.broker_fee_atomic)
+    fulfilment = Fulfilment(
+        ledger=state.ledger,
+        settlement=state.settlement,
+        executor=state.executor,
+        results=state.results,
+        chain=_open_chain(settings, stack),
+        clock=clock,
+    )
+    state.storefront = Storefront(
+        network=network,
+        terms=terms,
+        pricing=pricing,
+        receipt_key=state.accounts.key.address,
+        routes=[route for module in MODULES for route in module.router.routes],
+        public_base_url=settings.public_base_url,
+    )
+    common: dict[str, Any] = {
+        "pricing": pricing,
+        "ledger": state.ledger,
+        "results": state.results,
+        "intake": Intake(state.executor),
+        "tokens": state.cache_tokens,
+        "public_base_url": settings.public_base_url,
+    }
+    state.gate = (
+        FreeGate(executor=state.executor, **common)
+        if terms is None
+        else PaymentGate(
+            terms=terms, offers=offers, fulfilment=fulfilment, limits=limits, clock=clock, **common
+        )
+    )
+    reconciler = Reconciler(state.ledger, fulfilment)
+    stack.push_async_callback(reconciler.drain)
+    for work in (_sweep(offers, state.accounts), reconciler.run()):
+        stack.push_async_callback(_end, asyncio.create_task(work))
+    stack.push_async_callback(state.gate.drain)
+
+
+async def _open_neighbours(state: State, stack: AsyncExitStack, settings: BrokerSettings) -> None:
+    """Quote, executor, facilitator and the caches; none of them has to answer now."""
+    token = settings.internal_token
+    quote_http = internal_client(settings.quote_url, token, NEIGHBOUR_TIMEOUT_S)
+    state.quotes = QuoteClient(await stack.enter_async_context(quote_http))
+    files_http = internal_client(settings.executor_url, token, FILE_TIMEOUT_S)
+    state.files = await stack.enter_async_context(files_http)
+    executor = Caller(
+        settings.executor_url,
+        timeout_s=NEIGHBOUR_TIMEOUT_S,
+        max_bytes=MAX_RESULT_BYTES,
+        headers=internal_headers(token),
+    )
+    stack.push_async_callback(executor.close)
+    state.executor = ExecutorClient(executor)
+    state.runtimes = Runtimes(state.executor)
+    state.caches = open_caches(
+        _secret(settings.redis_url), _secret(settings.memcached_url), settings.cache_max_bytes
+    )
+    stack.push_async_callback(state.caches.close)
+    state.cache_tokens = open_tokens(_secret(settings.cache_token_key), settings.galaksio_home)
+    network = network_named(settings.x402_network)
+    state.settlement = Settlement(settings.facilitator_url, network, settings.facilitator_timeout_s)
+    stack.push_async_callback(state.settlement.close)
+
+
+def _open_chain(settings: BrokerSettings, stack: AsyncExitStack) -> Chain | None:
+    network = network_named(settings.x402_network)
+    rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
+    if not rpc_url:
+        return None
+    chain = Chain(rpc_url, network)
+    stack.push_async_callback(chain.close)
+    return chain
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _limits(settings: BrokerSettings) -> RateLimits:

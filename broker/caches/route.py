@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from broker.caches.tokens import Tokens
-from broker.caches.used_up import used_up
+from broker.caches.used_up import after_top_up
 from broker.ratelimits import RateLimits
 from shared.caches.errors import OperationsUsedUp
 from shared.caches.router import CacheRouter
@@ -126,4 +126,4 @@ class CacheRoute(APIRoute):
         try:
             return await self.endpoint(request)
         except OperationsUsedUp:
-            return await used_up(request.scope, request.cache_id)
+            return await after_top_up(request.scope, request.cache_id, lambda: self.endpoint(request))

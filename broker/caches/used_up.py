@@ -1,15 +1,30 @@
-"""What a cache answers whose operations are used up."""
+"""A cache whose operations are used up: the same request, sent with a payment, buys more and is done.
 
-from starlette.responses import JSONResponse, Response
+The 402 is that of `POST /cache/{cacheId}/topup`, so that a client which pays 402s by itself goes on working,
+and one that does not finds the address where more is sold.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.responses import Response
 from starlette.types import Scope
 
-from broker.addresses import public_address
-from shared.errors import error_body
+from broker.operations import TOP_UP
+from broker.operations.cache import TOP_UP_ROUTE
+from broker.payments.paid_route import Call, Gate
+
+RECEIPTS = ("payment-response", "x-payment-response")
 
 
-async def used_up(scope: Scope, cache_id: str) -> Response:
-    """402, with the address where more operations are sold."""
-    top_up = f"/cache/{cache_id}/topup"
-    address = public_address(scope, scope["app"].state.settings.public_base_url)
-    body = error_body(f"this cache has used up its operations: POST {top_up} buys more", "operations_used_up")
-    return JSONResponse({**body, "topUpUrl": address + top_up}, 402, headers={"Cache-Control": "no-store"})
+async def after_top_up(scope: Scope, cache_id: str, again: Callable[[], Awaitable[Response]]) -> Response:
+    """What `again` answers, with the receipt of the top-up that this request pays for; else what is to pay."""
+    gate: Gate = scope["app"].state.gate
+    asked = {**scope, "method": "POST", "path_params": {"cache_id": cache_id}}
+    bought = await gate.answer(Call(TOP_UP, TOP_UP_ROUTE, asked, b""))
+    if bought.status_code != 200:
+        return bought
+    response = await again()
+    for name in RECEIPTS:
+        if name in bought.headers:
+            response.headers[name] = bought.headers[name]
+    return response

@@ -11,6 +11,7 @@ from shared.caches.limits import OPERATIONS_INCLUDED, TTL_MAX_S
 from shared.caches.router import CacheRouter, backend_of
 from shared.errors import BadRequest, Unavailable, describe_validation
 from shared.jobs import Wire
+from shared.money import ceil_div
 
 AskedT = TypeVar("AskedT", bound=Wire)
 
@@ -28,7 +29,7 @@ class CacheCreate(Wire):
 
 
 class TopUp(Wire):
-    """More operations for a cache, in steps of what a new one includes."""
+    """More operations for a cache, rounded up to whole times of what a new one includes."""
 
     operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=MAX_OPERATIONS)
     max_cost_usd: Decimal | None = Field(None, ge=0, le=1_000_000)
@@ -63,10 +64,11 @@ def _create_work(body: bytes, _: Params) -> Work:
 
 def _topup_work(body: bytes, params: Params) -> Work:
     asked, cache_id = _read(TopUp, body or b"{}"), params["cache_id"]
+    operations = ceil_div(asked.operations, OPERATIONS_INCLUDED) * OPERATIONS_INCLUDED
     return Work(
         meaning={"cacheId": cache_id, **asked.model_dump(mode="json")},
-        ask={"operations": asked.operations, "provider": backend_of(cache_id)},
-        task={"cacheOperation": "topup", "cacheId": cache_id, "operations": asked.operations},
+        ask={"operations": operations, "provider": backend_of(cache_id)},
+        task={"cacheOperation": "topup", "cacheId": cache_id, "operations": operations},
         time_limit_s=TIME_LIMIT_S,
         max_cost_usd=asked.max_cost_usd,
     )
@@ -126,6 +128,8 @@ CACHE = Operation(
     leaves=True,
     shown=_shown,
 )
+
+TOP_UP_ROUTE = "/cache/{cache_id}/topup"
 
 TOP_UP = Operation(
     name="topup",

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from broker.operations import CACHE, TOP_UP, Operation
-from broker.operations.cache import CacheCreated, ToppedUp
+from broker.operations.cache import TOP_UP_ROUTE, CacheCreated, ToppedUp
 from broker.payments.paid_route import PaidRoute, not_for_free, sells
 from broker.routes.schemas import ERRORS, PAYMENT_HEADERS, Completed, ErrorBody
 
@@ -34,7 +34,7 @@ async def create() -> Completed[NewCache]:
 
 
 @router.post(
-    "/cache/{cache_id}/topup",
+    TOP_UP_ROUTE,
     responses={**ERRORS, 404: {"model": ErrorBody, "description": "No such cache, or it has expired"}},
     openapi_extra=_openapi(TOP_UP, required=False),
 )

@@ -23,7 +23,11 @@ class LocalStorage(EmbeddedProvider[StoreAsk]):
         )
 
     def metadata(self, ask: StoreAsk) -> dict[str, Any]:
-        return {"permanent": ask.permanent, "ttl_s": None if ask.permanent else ask.ttl_s}
+        return {
+            "file_size_bytes": ask.file_size_bytes,
+            "permanent": ask.permanent,
+            "ttl_s": None if ask.permanent else ask.ttl_s,
+        }
 
 
 def provider(context: Context) -> LocalStorage:
