@@ -4,7 +4,6 @@ JSON is camelCase; snake_case is read too.
 """
 
 import base64
-import binascii
 import json
 import re
 import unicodedata
@@ -67,16 +66,15 @@ class StoreRequest(Wire):
     def content(self) -> bytes:
         """The bytes that `data` stands for. Raises 400 for what is not base64, 422 for half a character."""
         data = self.data or ""
-        try:
-            if self.encoding == "base64":
+        if self.encoding == "base64":
+            try:
                 return base64.b64decode(data, validate=True)
-            return data.encode()
-        except binascii.Error:
-            raise BadRequest("data is not base64, as its encoding says", code="invalid_base64") from None
-        except UnicodeEncodeError as exc:
-            if self.encoding == "base64":
+            except ValueError:  # also for characters beyond ASCII
                 raise BadRequest("data is not base64, as its encoding says", code="invalid_base64") from None
-            message = f"a lone surrogate is no text and cannot be stored (at {exc.start})"
+        try:
+            return data.encode()
+        except UnicodeEncodeError:
+            message = "a lone surrogate is no text and cannot be stored"
             raise GalaksioError(message, status=422, code="invalid_text") from None
 
     def type_of_data(self) -> str:

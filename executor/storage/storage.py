@@ -23,7 +23,7 @@ from shared.clock import Clock, system_clock
 from shared.errors import GalaksioError, StartupError, Unavailable
 from shared.ipfs import Block, Codec, load_blocks, parse_cid
 from shared.logs import get_logger
-from shared.store import UNKNOWN_TYPE, StoreRequest, UrlInfo, clean_name, clean_type, type_of_name
+from shared.store import UNKNOWN_TYPE, StoreRequest, UrlInfo, type_of_name
 
 log = get_logger(__name__)
 
@@ -141,9 +141,7 @@ class Storage:
         """What a customer's URL says of itself, without its content."""
         measured = await self._fetcher.measure(url)
         return UrlInfo(
-            size_bytes=measured.size_bytes,
-            content_type=clean_type(measured.content_type) or UNKNOWN_TYPE,
-            filename=clean_name(measured.file_name or "") or None,
+            size_bytes=measured.size_bytes, content_type=measured.content_type, filename=measured.file_name
         )
 
     async def look(self) -> None:
@@ -170,9 +168,8 @@ class Storage:
 
     async def _store_url(self, url: str, job_id: str, request: StoreRequest) -> Hold:
         async with self._fetcher.open(url, max_bytes=request.max_bytes) as got:
-            name = request.filename or clean_name(got.file_name or "") or None
-            content_type = request.content_type or clean_type(got.content_type) or UNKNOWN_TYPE
-            hold = self._hold(job_id, request, name, content_type)
+            content_type = request.content_type or got.content_type
+            hold = self._hold(job_id, request, request.filename or got.file_name, content_type)
             async with self._received(got.chunks(), request.max_bytes) as staged:
                 return await self._keeper.keep(staged, hold)
 

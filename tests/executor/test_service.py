@@ -34,8 +34,9 @@ class Service:
         return await self.client.post(path, json=body, **kwargs)
 
     async def local(self) -> dict[str, Any]:
-        """Its row of `GET /providers`."""
-        (found,) = (await self.client.get("/providers")).json()["providers"]
+        """The row of `GET /providers` of whoever runs code."""
+        rows = (await self.client.get("/providers")).json()["providers"]
+        (found,) = [row for row in rows if row["kind"] == "compute"]
         return dict(found)
 
     def processes(self) -> list[int]:

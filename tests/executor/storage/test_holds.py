@@ -218,7 +218,7 @@ async def test_content_that_comes_back_while_it_is_swept_is_there(
 async def test_stores_and_sweeps_in_any_order_never_lose_held_content(
     storage: Storage, other: Storage, kept: Place
 ) -> None:
-    """One content; payers come and are undone, both executors sweep all the time. Whoever is there can read."""
+    """Payers of one content come and are undone while both executors sweep. Whoever holds it can read it."""
     executors, held, ended = (storage, other), set[str](), asyncio.Event()
 
     async def sweeping(one: Storage) -> None:
