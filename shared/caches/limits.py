@@ -9,6 +9,8 @@ from shared.errors import BadRequest
 
 OPERATIONS_INCLUDED = 50_000
 """With every cache that is bought."""
+OPERATIONS_MAX = 100 * OPERATIONS_INCLUDED
+"""In one top-up."""
 KEY_MAX_BYTES = 512
 VALUE_MAX_BYTES = 1024 * 1024
 TTL_MAX_S = 10 * 365 * 86_400

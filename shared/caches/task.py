@@ -4,13 +4,13 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from shared.caches.limits import DEFAULT_REGION, VALUE_MAX_BYTES
+from shared.caches.limits import DEFAULT_REGION, OPERATIONS_INCLUDED, OPERATIONS_MAX, VALUE_MAX_BYTES
 from shared.caches.values import encoded
 from shared.errors import BadRequest, describe_validation
 from shared.jobs import Wire
 
 CACHE_TASK_TYPES = frozenset({"cache"})
-Operation = Literal["create", "get", "set", "delete", "list", "ttl", "update-ttl"]
+Operation = Literal["create", "get", "set", "delete", "list", "ttl", "update-ttl", "topup"]
 
 
 class CacheTask(Wire):
@@ -25,6 +25,7 @@ class CacheTask(Wire):
     cursor: str | None = None
     limit: int = Field(100, ge=1, le=1000)
     prefix: str = ""
+    operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=OPERATIONS_MAX)
 
     @field_validator("operation", mode="before")
     @classmethod
@@ -33,7 +34,7 @@ class CacheTask(Wire):
         return "update-ttl" if name == "updatettl" else name
 
 
-_FIELDS = ("Operation", "Id", "Key", "Value", "Ttl", "Region", "Cursor", "Limit", "Prefix")
+_FIELDS = ("Operation", "Id", "Key", "Value", "Ttl", "Region", "Cursor", "Limit", "Prefix", "Operations")
 _NEEDS = {
     "get": ("Id", "Key"),
     "set": ("Value",),
@@ -41,6 +42,7 @@ _NEEDS = {
     "list": ("Id",),
     "ttl": ("Id", "Key"),
     "update-ttl": ("Id", "Key", "Ttl"),
+    "topup": ("Id",),
 }
 """What an operation cannot do without. A ttl may be null: it takes the ttl away."""
 

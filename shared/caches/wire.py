@@ -27,6 +27,14 @@ class CacheCreated(Wire):
         )
 
 
+class CacheToppedUp(Wire):
+    """`operations` are those that are left now, with the `added` ones."""
+
+    cache_id: str
+    operations: int
+    added: int
+
+
 class CacheEntry(Wire):
     """`ttl` in seconds, null for a key that stays. `cache_id` only where it was made for this entry."""
 

@@ -13,7 +13,15 @@ from shared.caches.errors import CacheUnavailable, NoSuchKey
 from shared.caches.limits import OPERATIONS_INCLUDED
 from shared.caches.router import backend_of, cache_id_of_job
 from shared.caches.task import CacheTask, Operation
-from shared.caches.wire import CacheCreated, CacheEntry, CacheKeys, CacheMessage, CacheTtl, CacheTtlSet
+from shared.caches.wire import (
+    CacheCreated,
+    CacheEntry,
+    CacheKeys,
+    CacheMessage,
+    CacheToppedUp,
+    CacheTtl,
+    CacheTtlSet,
+)
 from shared.clock import Clock, system_clock
 from shared.errors import BadRequest
 from shared.logs import get_logger
@@ -73,10 +81,12 @@ class CacheProvider:
             return await self._create(caches, request, task.job_id)
         if request.operation == "set":
             return await self._set(caches, request, task.job_id)
+        if request.operation == "topup":
+            return await _top_up(caches, request, task.job_id)
         return await _OPERATIONS[request.operation](caches, request.id or "", request.key or "", request)
 
     async def undo(self, job_id: str) -> None:
-        """Remove the cache that this job made, with all its keys; it makes none later."""
+        """Remove the cache that this job made with all its keys, or the operations that it added."""
         if self._caches is not None:
             await self._caches.undo(job_id)
 
@@ -120,6 +130,12 @@ class CacheProvider:
             self._failure = str(exc) or f"no answer within {LOOK_TIMEOUT_S:.0f} s"
         else:
             self._failure = ""
+
+
+async def _top_up(caches: Caches, request: CacheTask, job_id: str) -> CacheToppedUp:
+    cache_id = request.id or ""
+    info = await caches.add_operations(cache_id, request.operations, job_id)
+    return CacheToppedUp(cache_id=cache_id, operations=info.operations_left, added=request.operations)
 
 
 async def _get(caches: Caches, cache_id: str, key: str, _: CacheTask) -> BaseModel:
