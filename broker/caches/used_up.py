@@ -13,6 +13,7 @@ from broker.operations import TOP_UP
 from broker.operations.cache import TOP_UP_ROUTE
 from broker.payments.paid_route import Call, Gate
 
+WHY = ("this cache has used up its operations: this buys more", "operations_used_up")
 RECEIPTS = ("payment-response", "x-payment-response")
 
 
@@ -20,7 +21,7 @@ async def after_top_up(scope: Scope, cache_id: str, again: Callable[[], Awaitabl
     """What `again` answers, with the receipt of the top-up that was paid for; else what is to pay."""
     gate: Gate = scope["app"].state.gate
     asked = {**scope, "method": "POST", "path_params": {"cache_id": cache_id}}
-    bought = await gate.answer(Call(TOP_UP, TOP_UP_ROUTE, asked, b""))
+    bought = await gate.answer(Call(TOP_UP, TOP_UP_ROUTE, asked, b"", why=WHY))
     if bought.status_code != 200:
         return bought
     response = await again()

@@ -96,7 +96,8 @@ def _shown(result: dict[str, Any], shown: Shown) -> dict[str, Any]:
     """With the cache's address, and for its buyer the token, which is kept nowhere."""
     cache_id = result["cacheId"]
     token = {} if shown.tokens is None else {"token": shown.tokens.of(cache_id)}
-    return {**result, "endpoint": f"{shown.base_url}/cache/{cache_id}", **token}
+    endpoint = f"{shown.base_url}/cache/{cache_id}"
+    return {**result, "provider": backend_of(cache_id), "endpoint": endpoint, **token}
 
 
 CACHE = Operation(

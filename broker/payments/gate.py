@@ -20,7 +20,7 @@ from broker.payments.fulfilment import Ended, Fulfilment
 from broker.payments.intake import Intake, Taken
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
-from broker.payments.paid_route import Call
+from broker.payments.paid_route import PAYMENT_REQUIRED, Call
 from broker.payments.pricing import Pricing
 from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, LedgerError, NewJob, PaymentRow
 from broker.payments.repeats import may_be_told_again
@@ -79,7 +79,7 @@ class PaymentGate:
         if payment is None:
             work = await self._intake.look(call)
             await self._check(call, work)
-            return await self._challenge(call, work, "payment required")
+            return await self._challenge(call, work, *call.why)
         if call.upload is not None:
             # Whoever does not pay does not get a stranger's file onto our disk either.
             await self._check_payer(payment)
@@ -276,13 +276,13 @@ class PaymentGate:
         call: Call,
         work: Work,
         error: str,
-        code: str = "payment_required",
+        code: str = PAYMENT_REQUIRED,
         receipt: dict[str, str] | None = None,
     ) -> Response:
         offer = await self._pricing.offer(
             call.operation, work, call.offer_hash(work), work_is_done=receipt is not None
         )
-        if code == "payment_required":
+        if code == PAYMENT_REQUIRED:
             may_be_told_again(call.scope, self._offers.told_until_ms(offer))
         return challenge(
             self._terms,

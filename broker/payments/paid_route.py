@@ -21,12 +21,15 @@ from broker.uploads import Upload, is_multipart
 from shared.errors import GalaksioError
 from shared.http import MAX_BODY_BYTES, body_too_large, header
 
+PAYMENT_REQUIRED = "payment_required"
+
 
 @dataclass
 class Call:
     """One request to a paid route. `route` is the path as declared, never as spelled.
 
-    Its `body` was read, or is an `upload` that is read while it is worked on.
+    Its `body` was read, or is an `upload` that is read while it is worked on. `why` says what a payment is
+    asked for, to people and to programs.
     """
 
     operation: Operation
@@ -34,6 +37,7 @@ class Call:
     scope: Scope
     body: bytes
     upload: Upload | None = None
+    why: tuple[str, str] = ("payment required", PAYMENT_REQUIRED)
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @property

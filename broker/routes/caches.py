@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker.caches.entries import entry_of, list_ask_of, ttl_of
 from broker.caches.route import CacheRequest, CacheRoute
-from broker.routes.schemas import ErrorBody
+from broker.routes.schemas import ErrorBody, PaymentRequiredBody
 from shared.caches.errors import NoSuchKey
 from shared.errors import error_response
 
@@ -20,8 +20,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "A key, value or ttl that cannot be, or one of another type"},
     401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
     402: {
-        "model": ErrorBody,
-        "description": "Its operations are used up: `topUpUrl` sells more",
+        "model": PaymentRequiredBody,
+        "description": "Its operations are used up: pay this and send the same request again",
     },
     404: {"model": ErrorBody, "description": "No such key, or the cache has expired"},
 }

@@ -15,7 +15,7 @@ from broker.caches.upstash import (
     words_of_body,
     words_of_path,
 )
-from broker.routes.schemas import ErrorBody
+from broker.routes.schemas import ErrorBody, PaymentRequiredBody
 
 router = APIRouter(route_class=CacheRoute, tags=["cache"])
 
@@ -23,8 +23,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "The command is not available, malformed, or failed"},
     401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
     402: {
-        "model": ErrorBody,
-        "description": "Its operations are used up: `topUpUrl` sells more",
+        "model": PaymentRequiredBody,
+        "description": "Its operations are used up: pay this and send the same request again",
     },
     404: {"model": ErrorBody, "description": "The cache has expired"},
 }
