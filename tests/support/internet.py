@@ -60,8 +60,8 @@ class Internet:
     heard: list[Heard] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
     connected: list[tuple[str, int]] = field(default_factory=list)
-    _ports: dict[int, int] = field(default_factory=dict)
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    ports: dict[int, int] = field(default_factory=dict)
+    _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     def options(self, **more: Any) -> FetchOptions:
         """Options of a fetcher that lives in this internet."""
@@ -78,18 +78,20 @@ class Internet:
     def open_socket(self, info: AddressInfo) -> socket.socket:
         address, port = info[4][0], info[4][1]
         self.connected.append((address, port))
-        return _Rerouted(info[0], self._ports[port])
+        return _Rerouted(info[0], self.ports[port])
 
     def url_of(self, path: str, scheme: str = "http") -> str:
         return f"{scheme}://files.example.org{path}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._answer(reader, writer)
         finally:
-            self._open.discard(writer)
+            self._open.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,14 +119,16 @@ async def small_internet() -> AsyncIterator[Internet]:
     tls.sni_callback = lambda connection, name, _: setattr(connection, "asked_for", name)
     http = await asyncio.start_server(internet._serve, "127.0.0.1", 0)
     https = await asyncio.start_server(internet._serve, "127.0.0.1", 0, ssl=tls)
-    internet._ports = {80: _port(http), 443: _port(https), 8080: _port(http)}
+    internet.ports = {80: _port(http), 443: _port(https), 8080: _port(http)}
     try:
         yield internet
     finally:
         http.close()
         https.close()
-        for writer in internet._open:
-            writer.transport.abort()
+        for task in internet._open:
+            task.cancel()
+        if internet._open:
+            await asyncio.wait(internet._open)
 
 
 class _Rerouted(socket.socket):

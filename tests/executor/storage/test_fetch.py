@@ -1,14 +1,19 @@
 """Fetching a customer's URL gives the file, and nothing that the customer could not have fetched."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiohttp.abc import ResolveResult
 
 from executor.storage.fetch import Fetcher, Measured
 from executor.storage.fetching.errors import FetchFailed, FetchRefused, TooLarge, Unreachable
+from executor.storage.fetching.names import PublicResolver, public_sockets
 from tests.support.internet import ADDRESS, Internet, Page, small_internet
 
 FILE = bytes(range(256)) * 100
@@ -19,9 +24,6 @@ async def internet() -> AsyncIterator[Internet]:
     async with small_internet() as running:
         running.pages["/file.bin"] = Page.of(FILE)
         yield running
-
-
-Fetch = Callable[[str], Awaitable[bytes]]
 
 
 async def fetched(internet: Internet, url: str, **options: object) -> bytes:
@@ -106,7 +108,9 @@ PRIVATE = {
     "Azure's metadata": "168.63.129.16",
     "Oracle's metadata": "192.0.0.192",
     "benchmarks": "198.18.0.1",
-    "documentation": "203.0.113.1",
+    "documentation": "192.0.2.1",
+    "more documentation": "198.51.100.1",
+    "the last documentation": "203.0.113.1",
     "relays into 6to4": "192.88.99.1",
     "multicast": "224.0.0.1",
     "multicast of the whole world": "233.252.0.1",
@@ -116,6 +120,7 @@ PRIVATE = {
     "loopback in IPv6": "::1",
     "link-local in IPv6": "fe80::1",
     "link-local with a zone": "fe80::1%eth0",
+    "public with a zone": "2606:4700::1111%eth0",
     "site-local": "fec0::1",
     "unique local": "fd00:ec2::254",
     "multicast in IPv6": "ff0e::1",
@@ -189,10 +194,20 @@ async def test_one_private_address_among_public_ones_spoils_a_name(internet: Int
 
 @private
 def test_no_socket_is_opened_for_an_address_that_is_not_public(internet: Internet, address: str) -> None:
-    from executor.storage.fetching.names import public_sockets
-
     with pytest.raises(PermissionError):
         public_sockets(internet.open_socket)((2, 1, 6, "", (address, 80)))
+    assert internet.connected == []
+
+
+async def test_a_wrong_choice_of_address_ends_where_the_socket_would_be_opened(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(self: PublicResolver, host: str, port: int, family: int) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    monkeypatch.setattr(PublicResolver, "resolve", wrong)
+    with pytest.raises(Unreachable):
+        await fetched(internet, internet.url_of("/file.bin"))
     assert internet.connected == []
 
 
@@ -279,7 +294,13 @@ SPELLINGS = {
     "a line end": "http://files.example.org/file.bin\r\nX: y",
     "an escaped host": "http://files%2eexample.org/file.bin",
     "a zone": "http://[fe80::1%25eth0]/file.bin",
+    "a zone behind a public address": "http://[2606:4700::1111%25eth0]/file.bin",
     "brackets around a name": "http://[files.example.org]/file.bin",
+    "brackets of the future": "http://[v1.example.org]/file.bin",
+    "brackets and a name": "http://[2606:4700::1111]example.org/file.bin",
+    "brackets around nothing": "http://[]/file.bin",
+    "nothing behind the slashes": "http://",
+    "a port and no host": "http://:80/file.bin",
     "another port": "http://files.example.org:8080/file.bin",
     "port 0": "http://files.example.org:0/file.bin",
     "a port that is none": "http://files.example.org:99999/file.bin",
@@ -297,8 +318,17 @@ async def test_an_odd_spelling_is_refused_before_anything_is_looked_up(internet:
     assert (internet.looked_up, internet.connected) == ([], [])
 
 
-READ_OTHERWISE = {"no host", "one slash", "an empty user", "a backslash", "a space", "a line end"}
-"""Spellings that become plain ones when they are joined to the URL that redirects, or that no header holds."""
+READ_OTHERWISE = {
+    "no host",
+    "nothing behind the slashes",
+    "one slash",
+    "brackets of the future",
+    "an empty user",
+    "a backslash",
+    "a space",
+    "a line end",
+}
+"""Spellings that joining them to the URL that redirects makes plain, or that no header holds."""
 REDIRECTS = {
     name: url
     for name, url in SPELLINGS.items()
@@ -318,6 +348,11 @@ async def test_other_ports_are_fetched_when_the_host_allows_them(internet: Inter
     ports = frozenset({80, 443, 8080})
     assert await fetched(internet, "http://files.example.org:8080/file.bin", ports=ports) == FILE
     assert internet.connected == [(ADDRESS, 8080)]
+
+
+async def test_scheme_and_name_may_be_written_in_capitals(internet: Internet) -> None:
+    assert await fetched(internet, "HTTP://Files.Example.ORG/file.bin") == FILE
+    assert internet.looked_up == ["files.example.org"]
 
 
 async def test_names_in_other_scripts_are_looked_up_as_everybody_does(internet: Internet) -> None:
@@ -360,6 +395,18 @@ async def test_five_redirects_are_followed_and_not_six(internet: Internet) -> No
         await fetched(internet, internet.url_of("/6"))
     assert (failed.value.status, failed.value.code) == (422, "url_not_fetched")
     assert len(internet.heard) == 12
+
+
+async def test_answers_that_are_not_the_file_give_their_connections_back(internet: Internet) -> None:
+    endless: dict[str, Any] = {"parts": (b"x", b"x"), "length": 2, "pause_s": 30.0}
+    internet.pages["/moved"] = Page(status=302, headers=(("Location", "/file.bin"),), **endless)
+    internet.pages["/broken"] = Page(status=500, **endless)
+    async with Fetcher(internet.options(max_connections=1)) as fetcher:
+        with pytest.raises(FetchFailed, match="status 500"):
+            async with fetcher.open(internet.url_of("/broken")):
+                pass
+        async with fetcher.open(internet.url_of("/moved")) as got:
+            assert b"".join([portion async for portion in got.chunks()]) == FILE
 
 
 # Sizes and times
@@ -433,6 +480,26 @@ async def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(inte
             await fetched(internet, internet.url_of("/silent"), timeout_s=20, read_timeout_s=0.3)
 
 
+async def test_a_server_that_does_not_take_the_connection_is_given_up(internet: Internet) -> None:
+    with full_listener() as port:
+        internet.ports[80] = port
+        async with asyncio.timeout(4):
+            with pytest.raises(Unreachable, match="in time"):
+                await fetched(internet, internet.url_of("/file.bin"), timeout_s=20, connect_timeout_s=0.3)
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port whose queue of connections is full: the next one waits until somebody gives up."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        port = int(listener.getsockname()[1])
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield port
+
+
 async def test_redirects_share_one_time_limit(internet: Internet) -> None:
     internet.pages["/1"] = Page((b"",), 302, (("Location", "/1"),), length=None)
 
@@ -478,6 +545,16 @@ async def test_a_server_that_does_not_know_head_is_asked_for_the_file(internet: 
     internet.pages["/odd"] = Page((b"x",), length=123_456_789)
     assert (await measured(internet, internet.url_of("/odd"))).size_bytes == 123_456_789
     assert [heard.method for heard in internet.heard] == ["HEAD", "GET"]
+
+
+async def test_measuring_has_a_shorter_time_limit_of_its_own(internet: Internet) -> None:
+    async def silent(_: str) -> list[str]:
+        await asyncio.sleep(30)
+        return [ADDRESS]
+
+    async with asyncio.timeout(4):
+        with pytest.raises(Unreachable, match="in time"):
+            await measured(internet, "http://a.example.org/", lookup=silent, measure_timeout_s=0.2)
 
 
 async def test_a_file_of_unknown_size_is_said_to_be_one(internet: Internet) -> None:
