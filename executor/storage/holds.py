@@ -155,19 +155,20 @@ class Holds:
     async def expire(self, limit: int) -> int:
         """End holds whose time is over, `limit` at the most. Returns how many."""
         now = self._clock()
-        over = (
+        rows = (
             select(holds.c.id, holds.c.cid)
             .where(holds.c.state.in_(_ACTIVE), holds.c.expires_at <= now)
             .limit(limit)
-            .with_for_update(skip_locked=True)
         )
 
         def work(connection: Connection) -> int:
-            found = connection.execute(over).all()
+            found = connection.execute(rows).all()
             ids = [row.id for row in found]
+            # The states are asked for again: a job may have been undone, an upload stored, since they were read.
             connection.execute(delete(holds).where(holds.c.id.in_(ids), holds.c.state == "uploaded"))
             ended = {"state": "expired", "changed_at": now}
-            connection.execute(update(holds).where(holds.c.id.in_(ids)).values(ended))
+            over = update(holds).where(holds.c.id.in_(ids), holds.c.state == "held")
+            connection.execute(over.values(ended))
             self._let_go(connection, sorted({row.cid for row in found}))
             return len(found)
 

@@ -93,7 +93,7 @@ class Storage:
         hold = Hold(uuid.uuid4().hex, "uploaded", "", 0, "", "", UNKNOWN_TYPE, False, expires_at)
         if self.health.free_bytes is not None and declared_bytes > self.health.free_bytes:
             raise StorageFull
-        async with self._received(content, None) as staged:
+        async with self._slot(), self._received(content, None) as staged:
             return await self._keeper.keep(staged, hold)
 
     async def drop_upload(self, upload_id: str) -> None:
@@ -167,7 +167,7 @@ class Storage:
         return await self._holds.commit(upload_id, hold)
 
     async def _store_url(self, url: str, job_id: str, request: StoreRequest) -> Hold:
-        async with self._fetcher.open(url, max_bytes=request.max_bytes) as got:
+        async with self._slot(), self._fetcher.open(url, max_bytes=request.max_bytes) as got:
             content_type = request.content_type or got.content_type
             hold = self._hold(job_id, request, request.filename or got.file_name, content_type)
             async with self._received(got.chunks(), request.max_bytes) as staged:
@@ -179,12 +179,20 @@ class Storage:
         return Hold(job_id, "held", "", 0, "", name or "", content_type, request.permanent, expires_at)
 
     @asynccontextmanager
-    async def _received(self, content: AsyncIterable[bytes], most: int | None) -> AsyncIterator[Staged]:
+    async def _slot(self) -> AsyncIterator[None]:
+        """For content that takes its time to come."""
         if self._receiving >= self.options.uploads:
             raise Unavailable(
                 "too much content is coming in; send it again soon", code="uploads_busy", retry_after_s=BUSY_S
             )
         self._receiving += 1
+        try:
+            yield
+        finally:
+            self._receiving -= 1
+
+    @asynccontextmanager
+    async def _received(self, content: AsyncIterable[bytes], most: int | None) -> AsyncIterator[Staged]:
         limit = self.options.max_upload_bytes
         try:
             async with self._staging.stage(content, limit if most is None else min(limit, most)) as staged:
@@ -192,8 +200,6 @@ class Storage:
         except StorageFull:
             await self.look()
             raise
-        finally:
-            self._receiving -= 1
 
     async def _delete_leaving(self) -> None:
         """At once, as far as that works; the next sweep does the rest."""

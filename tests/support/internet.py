@@ -61,7 +61,7 @@ class Internet:
     looked_up: list[str] = field(default_factory=list)
     connected: list[tuple[str, int]] = field(default_factory=list)
     ports: dict[int, int] = field(default_factory=dict)
-    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     def options(self, **more: Any) -> FetchOptions:
         """Options of a fetcher that lives in this internet."""
@@ -84,12 +84,14 @@ class Internet:
         return f"{scheme}://files.example.org{path}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._answer(reader, writer)
         finally:
-            self._open.discard(writer)
+            self._open.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -123,8 +125,10 @@ async def small_internet() -> AsyncIterator[Internet]:
     finally:
         http.close()
         https.close()
-        for writer in internet._open:
-            writer.transport.abort()
+        for task in internet._open:
+            task.cancel()
+        if internet._open:
+            await asyncio.wait(internet._open)
 
 
 class _Rerouted(socket.socket):

@@ -12,7 +12,7 @@ from executor.storage.fetching.addresses import is_public
 from executor.storage.fetching.errors import FetchRefused
 
 MAX_URL_CHARACTERS = 2048
-_HOST = r"(\[[0-9a-f:.]+\])?[^/?#@%\[\]\\\x00-\x20\x7f]*"
+_HOST = r"(\[[0-9a-f:.]+\])?[^/?#@\[\]\\\x00-\x20\x7f]*"
 _SHAPE = re.compile(rf"https?://{_HOST}([/?#][^\\\x00-\x20\x7f]*)?", re.IGNORECASE)
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})+")

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.abc import ResolveResult
@@ -349,6 +350,11 @@ async def test_other_ports_are_fetched_when_the_host_allows_them(internet: Inter
     assert internet.connected == [(ADDRESS, 8080)]
 
 
+async def test_scheme_and_name_may_be_written_in_capitals(internet: Internet) -> None:
+    assert await fetched(internet, "HTTP://Files.Example.ORG/file.bin") == FILE
+    assert internet.looked_up == ["files.example.org"]
+
+
 async def test_names_in_other_scripts_are_looked_up_as_everybody_does(internet: Internet) -> None:
     assert await fetched(internet, "http://münchen.example.org/file.bin") == FILE
     assert internet.looked_up == ["xn--mnchen-3ya.example.org"]
@@ -389,6 +395,18 @@ async def test_five_redirects_are_followed_and_not_six(internet: Internet) -> No
         await fetched(internet, internet.url_of("/6"))
     assert (failed.value.status, failed.value.code) == (422, "url_not_fetched")
     assert len(internet.heard) == 12
+
+
+async def test_answers_that_are_not_the_file_give_their_connections_back(internet: Internet) -> None:
+    endless: dict[str, Any] = {"parts": (b"x", b"x"), "length": 2, "pause_s": 30.0}
+    internet.pages["/moved"] = Page(status=302, headers=(("Location", "/file.bin"),), **endless)
+    internet.pages["/broken"] = Page(status=500, **endless)
+    async with Fetcher(internet.options(max_connections=1)) as fetcher:
+        with pytest.raises(FetchFailed, match="status 500"):
+            async with fetcher.open(internet.url_of("/broken")):
+                pass
+        async with fetcher.open(internet.url_of("/moved")) as got:
+            assert b"".join([portion async for portion in got.chunks()]) == FILE
 
 
 # Sizes and times
@@ -527,6 +545,16 @@ async def test_a_server_that_does_not_know_head_is_asked_for_the_file(internet: 
     internet.pages["/odd"] = Page((b"x",), length=123_456_789)
     assert (await measured(internet, internet.url_of("/odd"))).size_bytes == 123_456_789
     assert [heard.method for heard in internet.heard] == ["HEAD", "GET"]
+
+
+async def test_measuring_has_a_shorter_time_limit_of_its_own(internet: Internet) -> None:
+    async def silent(_: str) -> list[str]:
+        await asyncio.sleep(30)
+        return [ADDRESS]
+
+    async with asyncio.timeout(4):
+        with pytest.raises(Unreachable, match="in time"):
+            await measured(internet, "http://a.example.org/", lookup=silent, measure_timeout_s=0.2)
 
 
 async def test_a_file_of_unknown_size_is_said_to_be_one(internet: Internet) -> None:

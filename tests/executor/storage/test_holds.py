@@ -3,14 +3,15 @@
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from executor.providers.base import JobUndone
 from executor.storage.errors import Expired, NoSuchUpload, NotStored, StorageDown, StorageFull
-from executor.storage.holds import Hold
+from executor.storage.holds import Hold, _lock_blob
 from executor.storage.places import ARRIVAL_S
 from executor.storage.storage import Storage
 from executor.storage.sweeper import REMEMBER_S
@@ -213,6 +214,44 @@ async def test_content_that_comes_back_while_it_is_swept_is_there(
     await other.sweep()
     assert await text(storage, HELLO) == "hello world"
     assert await storage._places.used_bytes() == 11
+
+
+async def test_a_new_hold_and_the_end_of_the_last_one_wait_for_each_other(
+    storage: Storage, other: Storage, database_url: str | None
+) -> None:
+    """Each in the middle of its transaction when the other one comes."""
+    if database_url is None:
+        pytest.skip("SQLite has one writer at a time")
+    first = await store(storage, "first")
+    engine = other._database._store._engine  # type: ignore[union-attr]
+    async with engine.begin() as connection:
+        await connection.run_sync(_lock_blob, HELLO)
+        await connection.run_sync(other._holds.add, replace(first, id="second"))
+        ending = asyncio.create_task(storage.undo("first"))
+        await asyncio.sleep(0.3)
+        assert not ending.done()
+    await ending
+    assert await text(storage, HELLO) == "hello world"
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda one: one.execute(delete(holds).where(holds.c.id == "second")))
+        await connection.run_sync(other._holds._let_go, [HELLO])
+        joining = asyncio.create_task(store(storage, "third"))
+        await asyncio.sleep(0.3)
+        assert not joining.done()
+    await joining
+    await storage.sweep()
+    assert await text(storage, HELLO) == "hello world"
+
+
+async def test_executors_that_sweep_together_do_not_stand_in_each_others_way(
+    storage: Storage, other: Storage, now: Now, kept: Place
+) -> None:
+    await asyncio.gather(*(store(storage, f"job-{n}", data=str(n % 30), ttl_s=60) for n in range(90)))
+    now.seconds += 61
+    await asyncio.gather(*(one.sweep() for one in (storage, other) * 3))
+    await storage.sweep()
+    assert kept.listed() == []
+    assert await storage._places.used_bytes() == 0
 
 
 async def test_stores_and_sweeps_in_any_order_never_lose_held_content(
