@@ -27,8 +27,37 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.get("/cache/{cache_id}/{key:path}", responses=ERRORS)
+async def get(request: CacheRequest) -> Response:
+    """The value under a key, any JSON, and the seconds that are left of it."""
+    if request.asks_for_ttl:
+        return await ttl(request)
+    entry = await request.caches.get(request.cache_id, request.key)
+    # Returned, not raised: it has used an operation, and does not count towards the address's limit.
+    if entry is None:
+        return error_response(NoSuchKey())
+    return _answer({"key": entry.key, "value": entry.value, "ttl": entry.ttl_s})
+
+
+@router.put("/cache/{cache_id}/{key:path}", responses=ERRORS)
+async def put(request: CacheRequest) -> Response:
+    """Keep `{"value": any JSON, "ttl": seconds or nothing}` under a key."""
+    if request.asks_for_ttl:
+        return await update_ttl(request)
+    key, entry = request.key, await entry_of(request)
+    await request.caches.set(request.cache_id, key, entry.value, entry.ttl_s)
+    return _answer({"key": key, "value": entry.value, "ttl": entry.ttl_s})
+
+
+@router.delete("/cache/{cache_id}/{key:path}", responses=ERRORS)
+async def delete(request: CacheRequest) -> Response:
+    """Remove a key."""
+    if not await request.caches.delete_key(request.cache_id, request.key):
+        return error_response(NoSuchKey())
+    return _answer({"message": "Key deleted"})
+
+
 @router.get("/cache/{cache_id}", responses=ERRORS)
-@router.get("/cache/{cache_id}/", include_in_schema=False)
 async def keys(request: CacheRequest) -> Response:
     """Names of keys, by `?prefix=`, at most `?limit=`; `cursor` asks for the next ones until it is null."""
     ask = list_ask_of(request)
@@ -43,11 +72,11 @@ async def keys(request: CacheRequest) -> Response:
     )
 
 
+# These two are called by `get` and `put`, whose pattern takes every path of theirs: whether one that ends in
+# `/ttl` means it, only the path as it was sent can tell. And so the commonest route is the first to be tried.
 @router.get("/cache/{cache_id}/{key:path}/ttl", responses=ERRORS)
 async def ttl(request: CacheRequest) -> Response:
     """The seconds until the key expires, null for one that stays."""
-    if not request.asks_for_ttl:
-        return await get(request)
     key = request.key_before_ttl
     try:
         left_s = await request.caches.ttl(request.cache_id, key)
@@ -59,40 +88,12 @@ async def ttl(request: CacheRequest) -> Response:
 @router.put("/cache/{cache_id}/{key:path}/ttl", responses=ERRORS)
 async def update_ttl(request: CacheRequest) -> Response:
     """Set the ttl, `{"ttl": seconds}`, or take it away, `{"ttl": null}`."""
-    if not request.asks_for_ttl:
-        return await put(request)
     key, ttl_s = request.key_before_ttl, await ttl_of(request)
     try:
         await request.caches.update_ttl(request.cache_id, key, ttl_s)
     except NoSuchKey as exc:
         return error_response(exc)
     return _answer({"key": key, "ttl": ttl_s})
-
-
-@router.get("/cache/{cache_id}/{key:path}", responses=ERRORS)
-async def get(request: CacheRequest) -> Response:
-    """The value under a key, any JSON, and the seconds that are left of it."""
-    entry = await request.caches.get(request.cache_id, request.key)
-    # Returned, not raised: it has used an operation, and does not count towards the address's limit.
-    if entry is None:
-        return error_response(NoSuchKey())
-    return _answer({"key": entry.key, "value": entry.value, "ttl": entry.ttl_s})
-
-
-@router.put("/cache/{cache_id}/{key:path}", responses=ERRORS)
-async def put(request: CacheRequest) -> Response:
-    """Keep `{"value": any JSON, "ttl": seconds or nothing}` under a key."""
-    key, entry = request.key, await entry_of(request)
-    await request.caches.set(request.cache_id, key, entry.value, entry.ttl_s)
-    return _answer({"key": key, "value": entry.value, "ttl": entry.ttl_s})
-
-
-@router.delete("/cache/{cache_id}/{key:path}", responses=ERRORS)
-async def delete(request: CacheRequest) -> Response:
-    """Remove a key."""
-    if not await request.caches.delete_key(request.cache_id, request.key):
-        return error_response(NoSuchKey())
-    return _answer({"message": "Key deleted"})
 
 
 def _answer(body: dict[str, Any]) -> Response:

@@ -30,6 +30,15 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+@router.post("/redis/{cache_id}", responses=ERRORS)
+@router.post("/cache/{cache_id}", responses=ERRORS)
+async def command(request: CacheRequest) -> Response:
+    """One Redis command, `["SET", "k", "v", "EX", 60]`, as the clients of Upstash send it."""
+    answers = Answers(request)
+    words = words_of_body(await request.body())
+    return answers.one(await run_one(request.caches, request.cache_id, words))
+
+
 @router.post("/redis/{cache_id}/pipeline", responses=ERRORS)
 @router.post("/cache/{cache_id}/pipeline", responses=ERRORS)
 async def pipeline(request: CacheRequest) -> Response:
@@ -48,23 +57,13 @@ async def transaction(request: CacheRequest) -> Response:
     return answers.many(await run_transaction(request.caches, request.cache_id, rows))
 
 
-@router.post("/redis/{cache_id}", responses=ERRORS)
-@router.post("/redis/{cache_id}/", include_in_schema=False)
-@router.post("/cache/{cache_id}", responses=ERRORS)
-@router.post("/cache/{cache_id}/", include_in_schema=False)
-async def command(request: CacheRequest) -> Response:
-    """One Redis command, `["SET", "k", "v", "EX", 60]`, as the clients of Upstash send it."""
-    answers = Answers(request)
-    words = words_of_body(await request.body())
-    return answers.one(await run_one(request.caches, request.cache_id, words))
-
-
 @router.get("/redis/{cache_id}/{command:path}", responses=ERRORS)
-@router.post("/redis/{cache_id}/{command:path}", include_in_schema=False)
-@router.put("/redis/{cache_id}/{command:path}", include_in_schema=False)
+@router.api_route("/redis/{cache_id}/{command:path}", methods=["POST", "PUT"], include_in_schema=False)
 @router.post("/cache/{cache_id}/{command:path}", include_in_schema=False)
 async def command_in_path(request: CacheRequest) -> Response:
     """One Redis command as a path, `/get/k`; a body is its last argument, `?EX=60` are further ones."""
+    if not request.raw_rest:
+        return await command(request)
     answers = Answers(request)
     words = words_of_path(request, await request.body())
     return answers.one(await run_one(request.caches, request.cache_id, words))
