@@ -47,7 +47,7 @@ def parse_task(body: Any, registry: Registry, *, direct: bool = False) -> Ask:
         raise BadRequest(
             f"jobId must be a text of 1 to {JOB_ID_CHARACTERS} characters", code="invalid_job_id"
         )
-    kind = registry.kind_of(task_type) if isinstance(task_type, str) else None
+    kind = registry.kind_of(task_type, provider) if isinstance(task_type, str) else None
     if kind is None:
         known = ", ".join(registry.task_types())
         raise BadRequest(f"Unknown taskType; known are {known}.", code="unknown_task_type")

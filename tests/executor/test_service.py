@@ -35,7 +35,8 @@ class Service:
 
     async def local(self) -> dict[str, Any]:
         """Its row of `GET /providers`."""
-        (found,) = (await self.client.get("/providers")).json()["providers"]
+        rows = (await self.client.get("/providers")).json()["providers"]
+        (found,) = (row for row in rows if row["kind"] == "compute")
         return dict(found)
 
     def processes(self) -> list[int]:
