@@ -15,23 +15,16 @@ from broker.caches.upstash import (
     words_of_body,
     words_of_path,
 )
-from broker.routes.schemas import ErrorBody
+from broker.routes.cache_schemas import CACHE_ERRORS, COMMAND_BODY, PIPELINE_BODY, described
 
 router = APIRouter(route_class=CacheRoute, tags=["cache"])
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The command is not available, malformed, or failed"},
-    401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
-    402: {
-        "model": ErrorBody,
-        "description": "Its operations are used up: `topUpUrl` sells more",
-    },
-    404: {"model": ErrorBody, "description": "The cache has expired"},
-}
+COMMAND: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=COMMAND_BODY)}
+PIPELINE: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=PIPELINE_BODY)}
 
 
-@router.post("/redis/{cache_id}", responses=ERRORS)
-@router.post("/cache/{cache_id}", responses=ERRORS)
+@router.post("/redis/{cacheId}", **COMMAND)
+@router.post("/cache/{cacheId}", **COMMAND)
 async def command(request: CacheRequest) -> Response:
     """One Redis command, `["SET", "k", "v", "EX", 60]`, as the clients of Upstash send it."""
     answers = Answers(request)
@@ -39,8 +32,8 @@ async def command(request: CacheRequest) -> Response:
     return answers.one(await run_one(request.caches, request.cache_id, words))
 
 
-@router.post("/redis/{cache_id}/pipeline", responses=ERRORS)
-@router.post("/cache/{cache_id}/pipeline", responses=ERRORS)
+@router.post("/redis/{cacheId}/pipeline", **PIPELINE)
+@router.post("/cache/{cacheId}/pipeline", **PIPELINE)
 async def pipeline(request: CacheRequest) -> Response:
     """Up to 1,000 commands, `[["SET", "k", "v"], ["GET", "k"]]`, each answered with a result or an error."""
     answers = Answers(request)
@@ -48,8 +41,8 @@ async def pipeline(request: CacheRequest) -> Response:
     return answers.many(await run_pipeline(request.caches, request.cache_id, rows))
 
 
-@router.post("/redis/{cache_id}/multi-exec", responses=ERRORS)
-@router.post("/cache/{cache_id}/multi-exec", responses=ERRORS)
+@router.post("/redis/{cacheId}/multi-exec", **PIPELINE)
+@router.post("/cache/{cacheId}/multi-exec", **PIPELINE)
 async def transaction(request: CacheRequest) -> Response:
     """The same as a transaction: nobody else's command runs in between."""
     answers = Answers(request)
@@ -57,9 +50,9 @@ async def transaction(request: CacheRequest) -> Response:
     return answers.many(await run_transaction(request.caches, request.cache_id, rows))
 
 
-@router.get("/redis/{cache_id}/{command:path}", responses=ERRORS)
-@router.api_route("/redis/{cache_id}/{command:path}", methods=["POST", "PUT"], include_in_schema=False)
-@router.post("/cache/{cache_id}/{command:path}", include_in_schema=False)
+@router.get("/redis/{cacheId}/{command:path}", responses=CACHE_ERRORS, openapi_extra=described("command"))
+@router.api_route("/redis/{cacheId}/{command:path}", methods=["POST", "PUT"], include_in_schema=False)
+@router.post("/cache/{cacheId}/{command:path}", include_in_schema=False)
 async def command_in_path(request: CacheRequest) -> Response:
     """One Redis command as a path, `/get/k`; a body is its last argument, `?EX=60` are further ones."""
     if not request.raw_rest:

@@ -319,6 +319,6 @@ async def test_a_server_that_comes_later_is_found_and_its_end_is_no_crash(
             await becomes(executor, "available")
             assert (await executor.post({"jobId": job_id(), **task})).status_code == 200
             ready = (await executor.http.get("/health/ready")).json()["dependencies"]
-            assert ready["cache/redis"] ["status"] == "healthy"
+            assert ready["cache/redis"]["status"] == "healthy"
         await becomes(executor, "unavailable")
         assert (await executor.post({"jobId": job_id(), **task})).status_code == 503
