@@ -69,7 +69,7 @@ UPLOAD_OVERHEAD_BYTES = 64 * 1024
 """What a multipart body may have besides its file."""
 SWEEP_EVERY_S = 60.0
 # The router tries them in this order, so what is sold stands first.
-MODULES = (compute, storage, cache_sales, files, home, discovery, runtimes, jobs, accounts, upstash, caches)
+MODULES = (compute, cache_sales, caches, upstash, storage, files, home, discovery, runtimes, jobs, accounts)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:

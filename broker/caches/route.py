@@ -22,6 +22,7 @@ from shared.http import header
 
 MAX_ID_BYTES = 64
 TTL = b"/ttl"
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 class TokenRefused(GalaksioError):
@@ -33,7 +34,7 @@ class TokenRefused(GalaksioError):
     def __init__(self) -> None:
         super().__init__(
             "send the token of this cache: Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": "Bearer", "Cache-Control": "no-store"},
+            headers={"WWW-Authenticate": "Bearer"},
         )
 
 
@@ -44,7 +45,7 @@ class CacheRequest(Request):
         super().__init__(scope, receive)
         # Split before it is decoded: an encoded slash belongs to the key.
         parts: list[bytes] = scope["raw_path"].split(b"/", 3)
-        self.cache_id: str = scope["path_params"]["cache_id"]
+        self.cache_id: str = scope["path_params"]["cacheId"]
         self.raw_rest = parts[3] if len(parts) > 3 else b""
         # A route's pattern ends before a newline that ends the path.
         if len(parts) < 3 or parts[2] != self.cache_id.encode() or "\n" in scope["path"]:
@@ -114,9 +115,10 @@ class CacheRoute(APIRoute):
             response = await self._answer(CacheRequest(scope, receive), state)
         except ClientDisconnect:
             return
-        except GalaksioError:
+        except GalaksioError as exc:
             limits: RateLimits = state.limits
             await limits.count_request(scope)
+            exc.headers = {**NO_STORE, **exc.headers}
             raise
         await response(scope, receive, send)
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.responses import JSONResponse, Response
 
-from broker.caches.route import CacheRequest
+from broker.caches.route import NO_STORE, CacheRequest
 from shared.caches.base import RunsCommands
 from shared.caches.command import Command, CommandFailed, Reply
 from shared.caches.commands import CommandRefused, read_command
@@ -21,7 +21,6 @@ from shared.http import header
 MAX_COMMANDS = 1000
 """In one pipeline or transaction."""
 Words = list[bytes]
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 # -- requests ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ RECEIPTS = ("payment-response", "x-payment-response")
 async def after_top_up(scope: Scope, cache_id: str, again: Callable[[], Awaitable[Response]]) -> Response:
     """What `again` answers, with the receipt of the top-up that was paid for; else what is to pay."""
     gate: Gate = scope["app"].state.gate
-    asked = {**scope, "method": "POST", "path_params": {"cache_id": cache_id}}
+    asked = {**scope, "method": "POST", "path_params": {"cacheId": cache_id}}
     bought = await gate.answer(Call(TOP_UP, TOP_UP_ROUTE, asked, b"", why=WHY))
     if bought.status_code != 200:
         return bought

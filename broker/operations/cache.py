@@ -48,7 +48,7 @@ def _create_work(body: bytes, _: Params) -> Work:
 
 
 def _topup_work(body: bytes, params: Params) -> Work:
-    asked, cache_id = _read(TopUp, body or b"{}"), params["cache_id"]
+    asked, cache_id = _read(TopUp, body or b"{}"), params["cacheId"]
     operations = ceil_div(asked.operations, OPERATIONS_INCLUDED) * OPERATIONS_INCLUDED
     return Work(
         meaning={"cacheId": cache_id, **asked.model_dump(mode="json")},
@@ -115,7 +115,7 @@ CACHE = Operation(
     shown=_shown,
 )
 
-TOP_UP_ROUTE = "/cache/{cache_id}/topup"
+TOP_UP_ROUTE = "/cache/{cacheId}/topup"
 
 TOP_UP = Operation(
     name="topup",

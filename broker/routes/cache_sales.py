@@ -40,6 +40,6 @@ async def create() -> Completed[NewCache]:
     openapi_extra=_openapi(TOP_UP, required=False),
 )
 @sells(TOP_UP)
-async def top_up(cache_id: str) -> Completed[CacheToppedUp]:
+async def top_up(cacheId: str) -> Completed[CacheToppedUp]:
     """More operations for a cache; whoever pays for them needs no token."""
     raise not_for_free()

@@ -15,43 +15,16 @@ from broker.caches.upstash import (
     words_of_body,
     words_of_path,
 )
-from broker.routes.schemas import ErrorBody, PaymentRequiredBody
+from broker.routes.cache_schemas import CACHE_ERRORS, COMMAND_BODY, PIPELINE_BODY, described
 
 router = APIRouter(route_class=CacheRoute, tags=["cache"])
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The command is not available, malformed, or failed"},
-    401: {"model": ErrorBody, "description": "No token, or not the one of this cache"},
-    402: {
-        "model": PaymentRequiredBody,
-        "description": "Its operations are used up: pay this and send the same request again",
-    },
-    404: {"model": ErrorBody, "description": "The cache has expired"},
-}
+COMMAND: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=COMMAND_BODY)}
+PIPELINE: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=PIPELINE_BODY)}
 
 
-@router.post("/redis/{cache_id}/pipeline", responses=ERRORS)
-@router.post("/cache/{cache_id}/pipeline", responses=ERRORS)
-async def pipeline(request: CacheRequest) -> Response:
-    """Up to 1,000 commands, `[["SET", "k", "v"], ["GET", "k"]]`, each answered with a result or an error."""
-    answers = Answers(request)
-    rows = pipeline_of_body(await request.body())
-    return answers.many(await run_pipeline(request.caches, request.cache_id, rows))
-
-
-@router.post("/redis/{cache_id}/multi-exec", responses=ERRORS)
-@router.post("/cache/{cache_id}/multi-exec", responses=ERRORS)
-async def transaction(request: CacheRequest) -> Response:
-    """The same as a transaction: nobody else's command runs in between."""
-    answers = Answers(request)
-    rows = pipeline_of_body(await request.body())
-    return answers.many(await run_transaction(request.caches, request.cache_id, rows))
-
-
-@router.post("/redis/{cache_id}", responses=ERRORS)
-@router.post("/redis/{cache_id}/", include_in_schema=False)
-@router.post("/cache/{cache_id}", responses=ERRORS)
-@router.post("/cache/{cache_id}/", include_in_schema=False)
+@router.post("/redis/{cacheId}", **COMMAND)
+@router.post("/cache/{cacheId}", **COMMAND)
 async def command(request: CacheRequest) -> Response:
     """One Redis command, `["SET", "k", "v", "EX", 60]`, as the clients of Upstash send it."""
     answers = Answers(request)
@@ -59,12 +32,31 @@ async def command(request: CacheRequest) -> Response:
     return answers.one(await run_one(request.caches, request.cache_id, words))
 
 
-@router.get("/redis/{cache_id}/{command:path}", responses=ERRORS)
-@router.post("/redis/{cache_id}/{command:path}", include_in_schema=False)
-@router.put("/redis/{cache_id}/{command:path}", include_in_schema=False)
-@router.post("/cache/{cache_id}/{command:path}", include_in_schema=False)
+@router.post("/redis/{cacheId}/pipeline", **PIPELINE)
+@router.post("/cache/{cacheId}/pipeline", **PIPELINE)
+async def pipeline(request: CacheRequest) -> Response:
+    """Up to 1,000 commands, `[["SET", "k", "v"], ["GET", "k"]]`, each answered with a result or an error."""
+    answers = Answers(request)
+    rows = pipeline_of_body(await request.body())
+    return answers.many(await run_pipeline(request.caches, request.cache_id, rows))
+
+
+@router.post("/redis/{cacheId}/multi-exec", **PIPELINE)
+@router.post("/cache/{cacheId}/multi-exec", **PIPELINE)
+async def transaction(request: CacheRequest) -> Response:
+    """The same as a transaction: nobody else's command runs in between."""
+    answers = Answers(request)
+    rows = pipeline_of_body(await request.body())
+    return answers.many(await run_transaction(request.caches, request.cache_id, rows))
+
+
+@router.get("/redis/{cacheId}/{command:path}", responses=CACHE_ERRORS, openapi_extra=described("command"))
+@router.api_route("/redis/{cacheId}/{command:path}", methods=["POST", "PUT"], include_in_schema=False)
+@router.post("/cache/{cacheId}/{command:path}", include_in_schema=False)
 async def command_in_path(request: CacheRequest) -> Response:
     """One Redis command as a path, `/get/k`; a body is its last argument, `?EX=60` are further ones."""
+    if not request.raw_rest:
+        return await command(request)
     answers = Answers(request)
     words = words_of_path(request, await request.body())
     return answers.one(await run_one(request.caches, request.cache_id, words))

@@ -51,6 +51,8 @@ async def test_a_key_is_any_text_and_the_path_is_decoded_once(tenant: Tenant, ke
     assert (await tenant.http.delete(url)).status_code == 200
     missing = await tenant.http.get(url)
     assert (missing.status_code, missing.json()["code"]) == (404, "key_not_found")
+    assert missing.headers["Cache-Control"] == "no-store"
+    assert (await tenant.http.delete(url)).json() == {"message": "There was no such key"}
 
 
 async def test_a_ttl_is_in_seconds_can_be_changed_and_taken_away(tenant: Tenant) -> None:
