@@ -1,6 +1,7 @@
 """How often one address and one wallet may ask. Per process, or shared by all brokers through Redis."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -131,13 +132,13 @@ def _shared_windows(redis_url: str) -> SlidingWindowCounterRateLimiter:
     return SlidingWindowCounterRateLimiter(storage)
 
 
-_CACHES = ("/cache/", "/redis/")
+_CACHE_PATH = re.compile(r"/(cache|redis)/[^/\n]+(/[^\n]*)?")
 _TOP_UP = "/topup"
 
 
 def counts_itself(path: str) -> bool:
     """Operations on a cache are paid for; its routes count what comes to nothing (`CacheRoute`)."""
-    return path.startswith(_CACHES) and not path.endswith(_TOP_UP)
+    return _CACHE_PATH.fullmatch(path) is not None and not path.endswith(_TOP_UP)
 
 
 class RateLimitMiddleware:

@@ -18,7 +18,7 @@ from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
-from shared.health import Check, health_router
+from shared.health import Check, State, health_router
 from shared.http import MB, new_app
 from shared.serve import lazy_app
 from shared.settings import private_folder
@@ -97,7 +97,9 @@ def _check(provider: Provider) -> Any:
         status = provider.status()
         if status.status == "available":
             return Check("healthy", status.reason)
-        return Check("disabled" if status.status == "disabled" else "unhealthy", status.reason)
+        state: State = "disabled" if status.status == "disabled" else "unhealthy"
+        # Without its caches a host still runs code and keeps files.
+        return Check(state, status.reason, critical=provider.kind != "cache")
 
     return check
 

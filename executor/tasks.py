@@ -70,7 +70,7 @@ def _check_job_id(job_id: Any) -> None:
 
 def _who(task_type: Any, provider: Any, registry: Registry) -> tuple[str, str]:
     """The kind of work, and the name of whom to give it to."""
-    kind = registry.kind_of(task_type) if isinstance(task_type, str) else None
+    kind = registry.kind_of(task_type, provider) if isinstance(task_type, str) else None
     if kind is None:
         known = ", ".join(registry.task_types())
         raise BadRequest(f"Unknown taskType; known are {known}.", code="unknown_task_type")

@@ -46,7 +46,8 @@ class CacheRequest(Request):
         parts: list[bytes] = scope["raw_path"].split(b"/", 3)
         self.cache_id: str = scope["path_params"]["cache_id"]
         self.raw_rest = parts[3] if len(parts) > 3 else b""
-        if len(parts) < 3 or parts[2] != self.cache_id.encode():
+        # A route's pattern ends before a newline that ends the path.
+        if len(parts) < 3 or parts[2] != self.cache_id.encode() or "\n" in scope["path"]:
             raise GalaksioError("there is nothing at this address", status=404, code="not_found")
 
     @property

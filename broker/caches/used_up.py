@@ -17,7 +17,7 @@ RECEIPTS = ("payment-response", "x-payment-response")
 
 
 async def after_top_up(scope: Scope, cache_id: str, again: Callable[[], Awaitable[Response]]) -> Response:
-    """What `again` answers, with the receipt of the top-up that this request pays for; else what is to pay."""
+    """What `again` answers, with the receipt of the top-up that was paid for; else what is to pay."""
     gate: Gate = scope["app"].state.gate
     asked = {**scope, "method": "POST", "path_params": {"cache_id": cache_id}}
     bought = await gate.answer(Call(TOP_UP, TOP_UP_ROUTE, asked, b""))

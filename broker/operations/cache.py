@@ -7,8 +7,9 @@ from pydantic import Field, ValidationError
 from starlette.datastructures import State
 
 from broker.operations.base import Operation, Params, Shown, Work, read_json
-from shared.caches.limits import OPERATIONS_INCLUDED, TTL_MAX_S
+from shared.caches.limits import OPERATIONS_INCLUDED, OPERATIONS_MAX, TTL_MAX_S
 from shared.caches.router import CacheRouter, backend_of
+from shared.caches.wire import CacheCreated, CacheToppedUp
 from shared.errors import BadRequest, Unavailable, describe_validation
 from shared.jobs import Wire
 from shared.money import ceil_div
@@ -16,7 +17,6 @@ from shared.money import ceil_div
 AskedT = TypeVar("AskedT", bound=Wire)
 
 TIME_LIMIT_S = 15.0
-MAX_OPERATIONS = 5_000_000
 
 
 class CacheCreate(Wire):
@@ -31,23 +31,8 @@ class CacheCreate(Wire):
 class TopUp(Wire):
     """More operations for a cache, rounded up to whole times of what a new one includes."""
 
-    operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=MAX_OPERATIONS)
+    operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=OPERATIONS_MAX)
     max_cost_usd: Decimal | None = Field(None, ge=0, le=1_000_000)
-
-
-class CacheCreated(Wire):
-    """What the executor says of a new cache. `expires_at` is ISO 8601, null for one without an end."""
-
-    cache_id: str
-    region: str
-    operations: int
-    expires_at: str | None = None
-
-
-class ToppedUp(Wire):
-    cache_id: str
-    operations: int
-    added: int
 
 
 def _create_work(body: bytes, _: Params) -> Work:
@@ -68,7 +53,7 @@ def _topup_work(body: bytes, params: Params) -> Work:
     return Work(
         meaning={"cacheId": cache_id, **asked.model_dump(mode="json")},
         ask={"operations": operations, "provider": backend_of(cache_id)},
-        task={"cacheOperation": "topup", "cacheId": cache_id, "operations": operations},
+        task={"cacheOperation": "topup", "cacheId": cache_id, "cacheOperations": operations},
         time_limit_s=TIME_LIMIT_S,
         max_cost_usd=asked.max_cost_usd,
     )
@@ -89,7 +74,7 @@ def _created(answer: Any) -> dict[str, object]:
 
 
 def _topped_up(answer: Any) -> dict[str, object]:
-    return _understood(ToppedUp, answer)
+    return _understood(CacheToppedUp, answer)
 
 
 def _understood(model: type[Wire], answer: Any) -> dict[str, object]:

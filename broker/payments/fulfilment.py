@@ -29,7 +29,7 @@ FIRST_RETRY_MS = 1_000
 LONGEST_RETRY_MS = 300_000
 EXPIRY_MARGIN_S = 120
 """How long after `validBefore` an unused authorization is believed to stay unused: clocks differ."""
-UNDO_AT_ONCE, UNDO_AGAIN_MS = 16, 15_000
+UNDO_AT_ONCE, UNDO_AGAIN_MS = 16, 5_000
 ALARM_AFTER = 10
 """So many fruitless looks at an unknown settlement are worth a person's attention."""
 

@@ -6,9 +6,10 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from broker.operations import CACHE, TOP_UP, Operation
-from broker.operations.cache import TOP_UP_ROUTE, CacheCreated, ToppedUp
+from broker.operations.cache import TOP_UP_ROUTE
 from broker.payments.paid_route import PaidRoute, not_for_free, sells
 from broker.routes.schemas import ERRORS, PAYMENT_HEADERS, Completed, ErrorBody
+from shared.caches.wire import CacheCreated, CacheToppedUp
 
 router = APIRouter(route_class=PaidRoute, tags=["cache"])
 
@@ -39,6 +40,6 @@ async def create() -> Completed[NewCache]:
     openapi_extra=_openapi(TOP_UP, required=False),
 )
 @sells(TOP_UP)
-async def top_up(cache_id: str) -> Completed[ToppedUp]:
+async def top_up(cache_id: str) -> Completed[CacheToppedUp]:
     """More operations for a cache; whoever pays for them needs no token."""
     raise not_for_free()

@@ -146,6 +146,13 @@ class Kind(Protocol):
     def parse(self, body: dict[str, Any]) -> BaseModel: ...
 
 
+@runtime_checkable
+class SharesTaskTypes(Protocol):
+    """A kind that also serves another kind's task types, for tasks that name a provider of it."""
+
+    SHARED_TASK_TYPES: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Registry:
     """All kinds by name, all providers by kind and name."""
@@ -153,7 +160,11 @@ class Registry:
     kinds: Mapping[str, Kind]
     providers: Mapping[tuple[str, str], Provider]
 
-    def kind_of(self, task_type: str) -> str | None:
+    def kind_of(self, task_type: str, provider: Any = None) -> str | None:
+        for name, kind in self.kinds.items():
+            shared = isinstance(kind, SharesTaskTypes) and task_type in kind.SHARED_TASK_TYPES
+            if shared and isinstance(provider, str) and (name, provider) in self.providers:
+                return name
         return next((name for name, kind in self.kinds.items() if task_type in kind.TASK_TYPES), None)
 
     def task_types(self) -> list[str]:

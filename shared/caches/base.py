@@ -59,7 +59,10 @@ class Caches(Protocol):
         """
 
     async def undo(self, job_id: str) -> None:
-        """Remove the cache that this job made, and see that it makes none later (for seven days)."""
+        """Remove the cache that this job made, or take back the operations that it added.
+
+        It does neither later (for seven days).
+        """
 
     async def delete(self, cache_id: str) -> None:
         """Remove a cache and all its keys. One that is not there is no error."""
@@ -68,7 +71,7 @@ class Caches(Protocol):
         """Not counted as an operation."""
 
     async def add_operations(self, cache_id: str, count: int, payment_id: str) -> CacheInfo:
-        """Add what was bought; the same `payment_id` again adds nothing."""
+        """Add what was bought; the same `payment_id`, a job's id, again adds nothing. Raises `JobUndone`."""
 
     async def get(self, cache_id: str, key: str) -> Entry | None: ...
 

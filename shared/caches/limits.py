@@ -9,6 +9,8 @@ from shared.errors import BadRequest
 
 OPERATIONS_INCLUDED = 50_000
 """With every cache that is bought."""
+OPERATIONS_MAX = 100 * OPERATIONS_INCLUDED
+"""In one top-up."""
 KEY_MAX_BYTES = 512
 VALUE_MAX_BYTES = 1024 * 1024
 TTL_MAX_S = 10 * 365 * 86_400
@@ -16,7 +18,7 @@ PAGE_MAX = 1_000
 DEFAULT_REGION = "us-east-1"
 
 _CACHE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_REGION = re.compile(r"[A-Za-z0-9-]{1,32}")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -65,7 +67,7 @@ def is_cache_id(cache_id: str) -> bool:
 
 def checked_region(region: str) -> str:
     if not _REGION.fullmatch(region):
-        raise BadRequest("A region is 1 to 32 letters, digits and '-'.", code="invalid_region")
+        raise BadRequest("A region is 1 to 64 letters, digits and '-'.", code="invalid_region")
     return region
 
 

@@ -65,8 +65,7 @@ class MemcachedCaches:
         meta = Meta(checked_region(region), now_ms, ends_ms, operations, job_id or "")
         if job_id is not None:
             # Ahead of the cache, so that none is made that could not be undone.
-            await self._items.add(items.job_key(job_id), cache_id.encode(), self._job_end())
-            await self._check_not_undone(job_id)
+            await self._begin(job_id, cache_id)
         await self._items.add(key, meta.packed(), items.exptime(ends_ms))
         made, _ = await self._look(cache_id)
         if made.job_id != (job_id or ""):
@@ -85,7 +84,7 @@ class MemcachedCaches:
 
         await self._items.change(items.job_key(job_id), self._job_end(), undone)
         if before is not None and before != UNDONE:
-            await self._remove_made(job_id, before.decode())
+            await self._take_back(job_id, before.decode())
 
     async def delete(self, cache_id: str) -> None:
         if not is_cache_id(cache_id):
@@ -119,11 +118,13 @@ class MemcachedCaches:
             meta = items.unpacked_meta(data)
             if payment_id in meta.payments:
                 return None
-            payments = [*meta.payments, payment_id]
+            payments = {**meta.payments, payment_id: count}
             return replace(meta, operations=meta.operations + count, payments=payments).packed()
 
         meta, _ = await self._look(cache_id)
+        await self._begin(payment_id, cache_id)
         await self._items.change(items.meta_key(cache_id), items.exptime(meta.ends_ms), add)
+        await self._check_not_undone(payment_id, cache_id)
         return await self.info(cache_id)
 
     async def get(self, cache_id: str, key: str) -> Entry | None:
@@ -196,17 +197,32 @@ class MemcachedCaches:
     async def close(self) -> None:
         await self._items.close()
 
-    async def _check_not_undone(self, job_id: str, made: str | None = None) -> None:
+    async def _begin(self, job_id: str, cache_id: str) -> None:
+        await self._items.add(items.job_key(job_id), cache_id.encode(), self._job_end())
+        await self._check_not_undone(job_id)
+
+    async def _check_not_undone(self, job_id: str, worked_on: str | None = None) -> None:
         if await self._items.get(items.job_key(job_id)) == UNDONE:
-            if made is not None:
-                await self._remove_made(job_id, made)
+            if worked_on is not None:
+                await self._take_back(job_id, worked_on)
             raise JobUndone
 
-    async def _remove_made(self, job_id: str, cache_id: str) -> None:
-        """Unless another job made it."""
+    async def _take_back(self, job_id: str, cache_id: str) -> None:
+        """The cache, if this job made it; the operations that it added to another job's."""
         data = await self._items.get(items.meta_key(cache_id))
-        if data is None or items.unpacked_meta(data).job_id == job_id:
+        meta = None if data is None else items.unpacked_meta(data)
+        if meta is None or meta.job_id == job_id:
             await self.delete(cache_id)
+            return
+
+        def take(data: bytes | None) -> bytes | None:
+            if data is None or job_id not in (meta := items.unpacked_meta(data)).payments:
+                return None
+            others = {name: count for name, count in meta.payments.items() if name != job_id}
+            left = meta.operations - meta.payments[job_id]
+            return replace(meta, operations=left, payments=others).packed()
+
+        await self._items.change(items.meta_key(cache_id), items.exptime(meta.ends_ms), take)
 
     async def _look(self, cache_id: str, *keys: bytes) -> tuple[Meta, dict[bytes, bytes]]:
         """The cache, and these items beside it. Raises `NoSuchCache`."""

@@ -31,7 +31,7 @@ class Meta:
     ends_ms: int | None
     operations: int
     job_id: str
-    payments: list[str] = field(default_factory=list)
+    payments: dict[str, int] = field(default_factory=dict)
 
     def packed(self) -> bytes:
         fields = [self.region, self.created_ms, self.ends_ms, self.operations, self.job_id, self.payments]

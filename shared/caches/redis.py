@@ -68,7 +68,8 @@ _UPDATE_TTL, _DELETE_KEY, _LIST, _RUN = (
     script("list"),
     script("run"),
 )
-_CREATE, _ADD_OPERATIONS, _DELETE = script("create"), script("add_operations"), script("delete")
+_CREATE, _DELETE = script("create"), script("delete")
+_ADD_OPERATIONS, _TAKE_OPERATIONS = script("add_operations"), script("take_operations")
 
 
 class RedisCaches:
@@ -105,8 +106,7 @@ class RedisCaches:
         with _errors:
             if job_id is not None:
                 # Ahead of the cache, so that none is made that could not be undone.
-                await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S, nx=True)
-                await self._check_not_undone(job_id)
+                await self._begin(job_id, cache_id)
             if ttl_ms:
                 # Ahead of it too, so that none is forgotten; too late an end only delays the sweeper.
                 ends_ms = int(time.time() * 1000) + ttl_ms
@@ -122,7 +122,7 @@ class RedisCaches:
         with _errors:
             found: Any = await self._redis.set(_job(job_id), UNDONE, ex=JOB_TTL_S, get=True)
             if found not in (None, UNDONE):
-                await self._remove_made(job_id, found.decode())
+                await self._take_back(job_id, found.decode())
 
     async def delete(self, cache_id: str) -> None:
         if is_cache_id(cache_id):
@@ -139,9 +139,11 @@ class RedisCaches:
         return _info(cache_id, found)
 
     async def add_operations(self, cache_id: str, count: int, payment_id: str) -> CacheInfo:
-        keys = (_meta(cache_id), _key(cache_id, "p"))
         with _errors:
-            return _info(cache_id, await _ADD_OPERATIONS.run(self._redis, keys, count, payment_id))
+            await self._begin(payment_id, cache_id)
+            added = await _ADD_OPERATIONS.run(self._redis, _account(cache_id), count, payment_id)
+            await self._check_not_undone(payment_id, cache_id)
+        return _info(cache_id, added)
 
     async def get(self, cache_id: str, key: str) -> Entry | None:
         keys = (_meta(cache_id), _prefix(cache_id) + checked_key(key))
@@ -213,22 +215,32 @@ class RedisCaches:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def _check_not_undone(self, job_id: str, made: str | None = None) -> None:
+    async def _begin(self, job_id: str, cache_id: str) -> None:
+        await self._redis.set(_job(job_id), cache_id, ex=JOB_TTL_S, nx=True)
+        await self._check_not_undone(job_id)
+
+    async def _check_not_undone(self, job_id: str, worked_on: str | None = None) -> None:
         if await command(self._redis, "GET", _job(job_id)) == UNDONE:
-            if made is not None:
-                await self._remove_made(job_id, made)
+            if worked_on is not None:
+                await self._take_back(job_id, worked_on)
             raise JobUndone
 
-    async def _remove_made(self, job_id: str, cache_id: str) -> None:
-        """Unless another job made it."""
+    async def _take_back(self, job_id: str, cache_id: str) -> None:
+        """The cache, if this job made it; the operations that it added to another job's."""
         if await command(self._redis, "HGET", _meta(cache_id), "job") in (None, job_id.encode()):
             await self._remove(cache_id, spare_living=False)
+        else:
+            await _TAKE_OPERATIONS.run(self._redis, _account(cache_id), job_id)
 
     async def _remove(self, cache_id: str, *, spare_living: bool) -> None:
         keys = (*_keys(cache_id), _key(cache_id, "p"))
         while await _DELETE.run(self._redis, keys, _prefix(cache_id), DELETE_BATCH, int(spare_living)):
             pass
         await self._redis.zrem(_ENDS, cache_id)
+
+
+def _account(cache_id: str) -> tuple[bytes, bytes]:
+    return _meta(cache_id), _key(cache_id, "p")
 
 
 def _key(cache_id: str, part: str) -> bytes:

@@ -1,5 +1,7 @@
 """All caches of a host: an id tells which backend keeps it."""
 
+import base64
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
@@ -12,6 +14,7 @@ from shared.caches.memcached import MemcachedCaches
 from shared.caches.redis import RedisCaches
 from shared.errors import BadRequest
 
+REDIS_PREFIX = "rd"
 MEMCACHED_PREFIX = "mc"
 _SETTINGS: dict[Backend, str] = {"redis": "REDIS_URL", "memcached": "MEMCACHED_URL"}
 
@@ -103,7 +106,14 @@ def backend_of(cache_id: str) -> Backend:
 
 def new_cache_id(backend: Backend) -> str:
     """`rd` or `mc` and 22 random characters that are safe in a URL."""
-    return (MEMCACHED_PREFIX if backend == "memcached" else "rd") + secrets.token_urlsafe(16)
+    return (MEMCACHED_PREFIX if backend == "memcached" else REDIS_PREFIX) + secrets.token_urlsafe(16)
+
+
+def cache_id_of_job(backend: Backend, job_id: str) -> str:
+    """The same form, always the same for one job. Ids are no secrets: a cache is opened by its token."""
+    digest = hashlib.sha256(job_id.encode()).digest()[:16]
+    prefix = MEMCACHED_PREFIX if backend == "memcached" else REDIS_PREFIX
+    return prefix + base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def open_caches(redis_url: str | None, memcached_url: str | None, max_bytes: int) -> CacheRouter:

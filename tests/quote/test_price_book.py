@@ -13,7 +13,7 @@ from broker.settings import BrokerSettings
 from quote.asks import CacheAsk, RunAsk, StoreAsk
 from quote.capabilities import Capabilities
 from quote.main import create_app
-from quote.providers.base import Context, QuoteProvider, find_providers
+from quote.providers.base import Context, Decline, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
 from shared.money import usd_to_atomic
 from shared.settings import load_settings
@@ -62,7 +62,12 @@ def able() -> Executor:
 
 
 def test_providers_are_found_by_their_place() -> None:
-    assert set(providers(able())) == {"compute/local", "storage/local", "cache/redis"}
+    assert set(providers(able())) == {
+        "compute/local",
+        "storage/local",
+        "cache/memcached",
+        "cache/redis",
+    }
 
 
 @pytest.mark.parametrize(
@@ -116,6 +121,9 @@ async def test_the_price_book_is_a_setting() -> None:
         PRICE_RUN_DEPENDENCIES_ATOMIC="7",
     )
     assert (await found["cache/redis"].price(CacheAsk())).atomic == 123
+    assert (await found["cache/memcached"].price(CacheAsk(provider="memcached"))).atomic == 123
+    with pytest.raises(Decline):
+        await found["cache/memcached"].price(CacheAsk())
     short = {"timeout": 1, "dependencies": 2}
     assert (await found["compute/local"].price(RunAsk.model_validate(short))).atomic == 1017
 

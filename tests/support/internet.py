@@ -60,7 +60,7 @@ class Internet:
     heard: list[Heard] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
     connected: list[tuple[str, int]] = field(default_factory=list)
-    _ports: dict[int, int] = field(default_factory=dict)
+    ports: dict[int, int] = field(default_factory=dict)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def options(self, **more: Any) -> FetchOptions:
@@ -78,7 +78,7 @@ class Internet:
     def open_socket(self, info: AddressInfo) -> socket.socket:
         address, port = info[4][0], info[4][1]
         self.connected.append((address, port))
-        return _Rerouted(info[0], self._ports[port])
+        return _Rerouted(info[0], self.ports[port])
 
     def url_of(self, path: str, scheme: str = "http") -> str:
         return f"{scheme}://files.example.org{path}"
@@ -117,7 +117,7 @@ async def small_internet() -> AsyncIterator[Internet]:
     tls.sni_callback = lambda connection, name, _: setattr(connection, "asked_for", name)
     http = await asyncio.start_server(internet._serve, "127.0.0.1", 0)
     https = await asyncio.start_server(internet._serve, "127.0.0.1", 0, ssl=tls)
-    internet._ports = {80: _port(http), 443: _port(https), 8080: _port(http)}
+    internet.ports = {80: _port(http), 443: _port(https), 8080: _port(http)}
     try:
         yield internet
     finally:

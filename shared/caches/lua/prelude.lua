@@ -4,7 +4,7 @@
 --   {id}:i  sorted set, all of score 0: the names of the keys, in their order
 --   {id}:s  hash: name -> bytes that the server spends on it
 --   {id}:e  sorted set: name -> when it expires (ms), for names that do
---   {id}:p  set: the payments that added operations
+--   {id}:p  hash: payment -> operations that it added
 --   {id}:k:<name>  what the tenant keeps
 -- KEYS begin with the first four, in this order. Names whose time is over leave i, s and e a little later.
 

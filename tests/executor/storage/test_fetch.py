@@ -1,14 +1,18 @@
 """Fetching a customer's URL gives the file, and nothing that the customer could not have fetched."""
 
 import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp.abc import ResolveResult
 
 from executor.storage.fetch import Fetcher, Measured
 from executor.storage.fetching.errors import FetchFailed, FetchRefused, TooLarge, Unreachable
+from executor.storage.fetching.names import PublicResolver, public_sockets
 from tests.support.internet import ADDRESS, Internet, Page, small_internet
 
 FILE = bytes(range(256)) * 100
@@ -19,9 +23,6 @@ async def internet() -> AsyncIterator[Internet]:
     async with small_internet() as running:
         running.pages["/file.bin"] = Page.of(FILE)
         yield running
-
-
-Fetch = Callable[[str], Awaitable[bytes]]
 
 
 async def fetched(internet: Internet, url: str, **options: object) -> bytes:
@@ -106,7 +107,9 @@ PRIVATE = {
     "Azure's metadata": "168.63.129.16",
     "Oracle's metadata": "192.0.0.192",
     "benchmarks": "198.18.0.1",
-    "documentation": "203.0.113.1",
+    "documentation": "192.0.2.1",
+    "more documentation": "198.51.100.1",
+    "the last documentation": "203.0.113.1",
     "relays into 6to4": "192.88.99.1",
     "multicast": "224.0.0.1",
     "multicast of the whole world": "233.252.0.1",
@@ -116,6 +119,7 @@ PRIVATE = {
     "loopback in IPv6": "::1",
     "link-local in IPv6": "fe80::1",
     "link-local with a zone": "fe80::1%eth0",
+    "public with a zone": "2606:4700::1111%eth0",
     "site-local": "fec0::1",
     "unique local": "fd00:ec2::254",
     "multicast in IPv6": "ff0e::1",
@@ -189,10 +193,20 @@ async def test_one_private_address_among_public_ones_spoils_a_name(internet: Int
 
 @private
 def test_no_socket_is_opened_for_an_address_that_is_not_public(internet: Internet, address: str) -> None:
-    from executor.storage.fetching.names import public_sockets
-
     with pytest.raises(PermissionError):
         public_sockets(internet.open_socket)((2, 1, 6, "", (address, 80)))
+    assert internet.connected == []
+
+
+async def test_a_wrong_choice_of_address_ends_where_the_socket_would_be_opened(
+    internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(self: PublicResolver, host: str, port: int, family: int) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=family, proto=0, flags=0)]
+
+    monkeypatch.setattr(PublicResolver, "resolve", wrong)
+    with pytest.raises(Unreachable):
+        await fetched(internet, internet.url_of("/file.bin"))
     assert internet.connected == []
 
 
@@ -279,7 +293,13 @@ SPELLINGS = {
     "a line end": "http://files.example.org/file.bin\r\nX: y",
     "an escaped host": "http://files%2eexample.org/file.bin",
     "a zone": "http://[fe80::1%25eth0]/file.bin",
+    "a zone behind a public address": "http://[2606:4700::1111%25eth0]/file.bin",
     "brackets around a name": "http://[files.example.org]/file.bin",
+    "brackets of the future": "http://[v1.example.org]/file.bin",
+    "brackets and a name": "http://[2606:4700::1111]example.org/file.bin",
+    "brackets around nothing": "http://[]/file.bin",
+    "nothing behind the slashes": "http://",
+    "a port and no host": "http://:80/file.bin",
     "another port": "http://files.example.org:8080/file.bin",
     "port 0": "http://files.example.org:0/file.bin",
     "a port that is none": "http://files.example.org:99999/file.bin",
@@ -297,8 +317,17 @@ async def test_an_odd_spelling_is_refused_before_anything_is_looked_up(internet:
     assert (internet.looked_up, internet.connected) == ([], [])
 
 
-READ_OTHERWISE = {"no host", "one slash", "an empty user", "a backslash", "a space", "a line end"}
-"""Spellings that become plain ones when they are joined to the URL that redirects, or that no header holds."""
+READ_OTHERWISE = {
+    "no host",
+    "nothing behind the slashes",
+    "one slash",
+    "brackets of the future",
+    "an empty user",
+    "a backslash",
+    "a space",
+    "a line end",
+}
+"""Spellings that joining them to the URL that redirects makes plain, or that no header holds."""
 REDIRECTS = {
     name: url
     for name, url in SPELLINGS.items()
@@ -431,6 +460,26 @@ async def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(inte
     async with asyncio.timeout(4):
         with pytest.raises(Unreachable, match="in time"):
             await fetched(internet, internet.url_of("/silent"), timeout_s=20, read_timeout_s=0.3)
+
+
+async def test_a_server_that_does_not_take_the_connection_is_given_up(internet: Internet) -> None:
+    with full_listener() as port:
+        internet.ports[80] = port
+        async with asyncio.timeout(4):
+            with pytest.raises(Unreachable, match="in time"):
+                await fetched(internet, internet.url_of("/file.bin"), timeout_s=20, connect_timeout_s=0.3)
+
+
+@contextmanager
+def full_listener() -> Iterator[int]:
+    """A port whose queue of connections is full: the next one waits until somebody gives up."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        port = int(listener.getsockname()[1])
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield port
 
 
 async def test_redirects_share_one_time_limit(internet: Internet) -> None:

@@ -279,6 +279,25 @@ async def test_used_up_operations_are_refused_without_doing_the_work_until_more_
     assert (await caches.add_operations(cache_id, 5, "payment-2")).operations_left == 6
 
 
+async def test_operations_whose_payment_came_to_nothing_are_taken_back_and_never_added_later(
+    caches: Caches,
+) -> None:
+    cache_id = (await caches.create(new_id(), "us-east-1", 10, None, job_id())).cache_id
+    unpaid = job_id()
+    assert (await caches.add_operations(cache_id, 5, job_id())).operations_left == 15
+    assert (await caches.add_operations(cache_id, 7, unpaid)).operations_left == 22
+    await caches.set(cache_id, "key", 1)
+    await asyncio.gather(*(caches.undo(unpaid) for _ in range(5)))
+    assert (await caches.info(cache_id)).operations_left == 14
+    for job in (unpaid, job_id()):
+        await caches.undo(job)
+        with pytest.raises(JobUndone):
+            await caches.add_operations(cache_id, 7, job)
+    assert (await caches.info(cache_id)).operations_left == 14
+    entry = await caches.get(cache_id, "key")
+    assert entry is not None and entry.value == 1
+
+
 async def test_making_a_cache_twice_makes_one(caches: Caches) -> None:
     cache_id = new_id()
     first = await caches.create(cache_id, "eu-west-1", 10, 3600)

@@ -123,6 +123,13 @@ def test_nodes_that_are_missing_or_of_another_file_are_seen() -> None:
         load_blocks(KEPT, parse_cid(imported(b"one block").cid))
 
 
+def test_a_length_that_reaches_beyond_the_end_is_seen() -> None:
+    dag = imported(bytes(2 * CHUNK_BYTES))
+    kept = dump_blocks(dag.inner)
+    with pytest.raises(ValueError):
+        load_blocks(bytes((kept[0] + 1,)) + kept[1:], parse_cid(dag.cid))
+
+
 async def test_a_car_cannot_be_made_without_all_nodes() -> None:
     with pytest.raises(ValueError, match="missing"):
         _ = [part async for part in car_parts(FILE.inner[1:], parse_cid(FILE.cid), portions(bytes(9), 9))]
