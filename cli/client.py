@@ -1,9 +1,11 @@
 """Paying: ask, show the price, sign within the cap, ask again. The x402 package reads the 402 and signs."""
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -37,7 +39,7 @@ async def paid_post(
     whatever the broker refuses.
     """
     try:
-        async with httpx.AsyncClient(base_url=config.broker_url, timeout=REQUEST_TIMEOUT_S) as http:
+        async with _client(config.broker_url) as http:
 
             async def send(headers: dict[str, str]) -> httpx.Response:
                 return await http.post(path, json=body, headers=headers)
@@ -58,6 +60,23 @@ async def pay(config: Config, send: Send, show: Show, cap_atomic: int | None = N
     if response.status_code != 200:
         raise CliError(refusal(response))
     return Paid(response.json(), _receipt(response))
+
+
+def _client(broker_url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=broker_url, timeout=REQUEST_TIMEOUT_S, trust_env=asks_environment(broker_url)
+    )
+
+
+def asks_environment(url: str) -> bool:
+    """Whether the environment's proxies count for `url`: not for plain HTTP on this machine itself."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    return parts.scheme != "http" or not local
 
 
 async def _payment(config: Config, challenge: httpx.Response, show: Show, cap: int) -> dict[str, str]:
@@ -109,7 +128,7 @@ def _register(payer: Any, config: Config, cap: int, show: Show, refusals: list[s
 
 async def _wait(broker_url: str, location: str) -> Paid:
     """The outcome is not known yet: ask for the job until it is. Nothing is paid again."""
-    async with httpx.AsyncClient(base_url=broker_url, timeout=REQUEST_TIMEOUT_S) as http:
+    async with _client(broker_url) as http:
         for _ in range(PENDING_TRIES):
             await asyncio.sleep(2)
             job = (await http.get(location)).json()
@@ -147,7 +166,7 @@ def unreachable(url: str, error: Exception) -> CliError:
 def fetch(url: str, method: str, path: str, **kwargs: Any) -> Any:
     """One free request; returns the JSON. Raises `CliError` for no answer or a refusal."""
     try:
-        response = httpx.request(method, url + path, timeout=15, **kwargs)
+        response = httpx.request(method, url + path, timeout=15, trust_env=asks_environment(url), **kwargs)
     except httpx.HTTPError as exc:
         raise unreachable(url, exc) from None
     if response.status_code != 200:

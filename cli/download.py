@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from cli.client import refusal, unreachable
+from cli.client import asks_environment, refusal, unreachable
 from cli.config import CliError
 from shared.ipfs import Builder
 
@@ -50,7 +50,8 @@ def to_file(broker_url: str, cid: str, path: Path, *, verify: bool) -> int:
 @contextmanager
 def _content(broker_url: str, cid: str) -> Iterator[Iterator[bytes]]:
     try:
-        with httpx.stream("GET", f"{broker_url}/files/{quote(cid, safe='')}", timeout=TIMEOUT_S) as answer:
+        url = f"{broker_url}/files/{quote(cid, safe='')}"
+        with httpx.stream("GET", url, timeout=TIMEOUT_S, trust_env=asks_environment(url)) as answer:
             if answer.status_code != 200:
                 answer.read()
                 raise CliError(refusal(answer))

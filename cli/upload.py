@@ -9,7 +9,7 @@ from typing import IO
 import aiohttp
 import httpx
 
-from cli.client import Paid, Show, pay, unreachable
+from cli.client import Paid, Show, asks_environment, pay, unreachable
 from cli.config import CliError, Config
 
 PIECE_BYTES = 256 * 1024
@@ -86,9 +86,11 @@ class _Upload:
 
     def _session(self) -> aiohttp.ClientSession:
         trust: ssl.SSLContext | bool = httpx.create_ssl_context() if self._url.startswith("https:") else True
-        connector = aiohttp.TCPConnector(ssl=trust)
         return aiohttp.ClientSession(
-            connector=connector, timeout=TIMEOUTS, trust_env=True, auto_decompress=False
+            connector=aiohttp.TCPConnector(ssl=trust),
+            timeout=TIMEOUTS,
+            trust_env=asks_environment(self._url),
+            auto_decompress=False,  # the answer is read as httpx reads it
         )
 
     async def _body(self, answered: asyncio.Event, wait_s: float) -> AsyncIterator[bytes]:
