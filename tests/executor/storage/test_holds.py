@@ -11,8 +11,8 @@ from sqlalchemy import delete, select
 
 from executor.providers.base import JobUndone
 from executor.storage.errors import Expired, NoSuchUpload, NotStored, StorageDown, StorageFull
-from executor.storage.holds import Hold, _lock_blob
 from executor.storage.places import ARRIVAL_S
+from executor.storage.rows import Hold, lock_blob
 from executor.storage.storage import Storage
 from executor.storage.sweeper import REMEMBER_S
 from executor.storage.tables import blobs, holds
@@ -225,7 +225,7 @@ async def test_a_new_hold_and_the_end_of_the_last_one_wait_for_each_other(
     first = await store(storage, "first")
     engine = other._database._store._engine  # type: ignore[union-attr]
     async with engine.begin() as connection:
-        await connection.run_sync(_lock_blob, HELLO)
+        await connection.run_sync(lock_blob, HELLO)
         await connection.run_sync(other._holds.add, replace(first, id="second"))
         ending = asyncio.create_task(storage.undo("first"))
         await asyncio.sleep(0.3)
