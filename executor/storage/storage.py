@@ -184,16 +184,16 @@ class Storage:
 
     async def _delete_leaving(self) -> None:
         """At once, as far as that works; the next sweep does the rest."""
-        with contextlib.suppress(StorageDown, SQLAlchemyError):
+        with contextlib.suppress(StorageDown, SQLAlchemyError, OSError):
             await self._sweeper.delete_leaving()
 
     async def _do_chores(self) -> None:
         while True:
-            try:
-                await self.sweep()
-                await self.look()
-            except (GalaksioError, SQLAlchemyError) as exc:
-                log.error("storage_chore_failed", error=str(exc))
+            for chore in (self.sweep, self.look):
+                try:
+                    await chore()
+                except (GalaksioError, SQLAlchemyError, OSError) as exc:
+                    log.error("storage_chore_failed", error=str(exc))
             await asyncio.sleep(SWEEP_EVERY_S)
 
 
