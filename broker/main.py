@@ -123,7 +123,7 @@ async def _open(
     state.results = Results(settings.galaksio_home / "results")
     state.accounts = await open_accounts(database, network, clock, settings.operator)
     offers = OfferBook(database, clock, settings.offer_ttl_s)
-    pricing = Pricing(state.quotes, state.executor, offers, settings.broker_fee_atomic)
+    pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic, measure=state.executor.measure)
     fulfilment = Fulfilment(
         ledger=state.ledger,
         settlement=state.settlement,
