@@ -157,7 +157,6 @@ def test_the_openapi_document_can_be_built() -> None:
     assert json.dumps(make_app().openapi())
 
 
-<<<<<<< HEAD
 async def test_a_deeply_nested_body_is_refused_and_does_not_end_the_process() -> None:
     raised = sys.getrecursionlimit()
     sys.setrecursionlimit(100_000)  # as py_ecc does
@@ -176,7 +175,8 @@ async def test_a_deeply_nested_body_is_refused_and_does_not_end_the_process() ->
         assert answer.status_code == 400
     finally:
         sys.setrecursionlimit(min(raised, 1000))
-=======
+
+
 async def test_a_route_that_reads_a_stream_may_have_a_larger_body_and_no_other() -> None:
     async def stream(size_bytes: int) -> AsyncIterator[bytes]:
         yield b"x" * size_bytes
@@ -191,4 +191,3 @@ async def test_a_route_that_reads_a_stream_may_have_a_larger_body_and_no_other()
             await http.post("/echo", content=b"x" * large),
         ):
             assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
->>>>>>> storage
