@@ -12,7 +12,9 @@ from emcache.client_errors import NotFoundCommandError, NotStoredStorageCommandE
 from shared.caches.errors import CacheUnavailable
 from shared.errors import StartupError
 
+DEFAULT_PORT = 11211
 TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 1.0
 CONNECTIONS = 16
 SWAPS = 200
 """How often a change is tried again when somebody else was faster."""
@@ -29,10 +31,7 @@ class MemcachedItems:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"//{url}")
-        if parts.scheme not in ("", "memcached") or not parts.hostname:
-            raise StartupError("MEMCACHED_URL must be HOST:PORT or memcached://HOST:PORT.")
-        self._address = emcache.MemcachedHostAddress(parts.hostname, parts.port or 11211)
+        self._address = _address(url)
         self._made: emcache.Client | None = None
 
     async def get(self, key: bytes) -> bytes | None:
@@ -99,7 +98,10 @@ class MemcachedItems:
 
     async def close(self) -> None:
         if self._made is not None:
-            await self._made.close()
+            # A client that is just connecting can miss that it is to end; the timeout tells it once more.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._made.close()
 
     async def _client(self) -> emcache.Client:
         """Made here, because it belongs to the running loop."""
@@ -108,6 +110,14 @@ class MemcachedItems:
                 [self._address], timeout=TIMEOUT_S, connection_timeout=TIMEOUT_S, max_connections=CONNECTIONS
             )
         return self._made
+
+
+def _address(url: str) -> emcache.MemcachedHostAddress:
+    parts = urlsplit(url if "//" in url else f"//{url}")
+    with suppress(ValueError):  # a port that is none
+        if parts.scheme in ("", "memcached") and parts.hostname:
+            return emcache.MemcachedHostAddress(parts.hostname, parts.port or DEFAULT_PORT)
+    raise StartupError("MEMCACHED_URL must be HOST:PORT or memcached://HOST:PORT.")
 
 
 class _Errors:
