@@ -154,7 +154,7 @@ async def test_without_redis_caches_are_unavailable_and_the_rest_works(tmp_path:
             ):
                 assert (answer.status_code, answer.json()["code"]) == (503, "cache_unavailable")
                 assert int(answer.headers["Retry-After"]) > 0
-            assert (await http.get("/health")).status_code == 200
+            assert (await http.get("/health")).json()["dependencies"]["caches"] == "disabled"
 
 
 async def test_a_redis_that_is_gone_is_a_503_that_names_no_address(tmp_path: Path) -> None:
@@ -166,3 +166,6 @@ async def test_a_redis_that_is_gone_is_a_503_that_names_no_address(tmp_path: Pat
             assert (answer.status_code, answer.json()["code"]) == (503, "cache_unavailable")
             assert "hidden" not in answer.text
             assert "127.0.0.1" not in answer.text
+            caches = (await http.get("/health/ready")).json()["dependencies"]["caches"]
+            assert caches["status"] == "unhealthy"
+            assert "hidden" not in caches["reason"]
