@@ -15,6 +15,7 @@ from quote.capabilities import Capabilities
 from quote.main import create_app
 from quote.providers.base import Context, Decline, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
+from shared.http import MB
 from shared.money import usd_to_atomic
 from shared.settings import load_settings
 
