@@ -115,7 +115,7 @@ class Pricing:
             self.with_fee(quote.price_atomic),
             quote.provider,
             quote.model_dump(mode="json", exclude_none=True),
-            math.ceil(work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
+            math.ceil(work.transfer_s + work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
         )
 
     async def _size_at(self, url: str) -> int:

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, exists, or_, select
 
-from executor.providers.base import JobUndone
 from executor.storage.errors import Expired, NotStored
 from executor.storage.tables import blobs, holds
+from shared.errors import JobUndone
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def of_job(connection: Connection, job_id: str) -> Hold | None:
     """The hold that the job has or had. Raises `JobUndone`."""
     found = connection.execute(select(holds).where(holds.c.id == job_id)).first()
     if found is not None and found.state == "undone":
-        raise JobUndone(job_id)
+        raise JobUndone
     return None if found is None else _hold(found)
 
 

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 from shared.caches import memcached_items as items
 from shared.caches.base import CacheInfo
-from shared.caches.errors import CacheIdTaken, JobUndone, NoSuchCache
+from shared.caches.errors import CacheIdTaken, NoSuchCache
 from shared.caches.limits import checked_cache_id, checked_region, checked_ttl, is_cache_id
 from shared.caches.memcached_client import MemcachedItems
 from shared.caches.memcached_items import Meta
 from shared.clock import Clock
+from shared.errors import JobUndone
 
 JOB_TTL_S = 7 * 86_400
 UNDONE = b"/"

@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from shared.caches.base import CacheInfo
-from shared.caches.errors import CacheIdTaken, JobUndone, NoSuchCache
+from shared.caches.errors import CacheIdTaken, NoSuchCache
 from shared.caches.limits import checked_cache_id, checked_region, checked_ttl, is_cache_id
 from shared.caches.redis_wire import (
     ENDS,
@@ -21,7 +21,7 @@ from shared.caches.redis_wire import (
     redis_errors,
 )
 from shared.caches.scripts import command, script
-from shared.errors import StartupError
+from shared.errors import JobUndone, StartupError
 
 TIMEOUT_S = 5.0
 CONNECTIONS = 64

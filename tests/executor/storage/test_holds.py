@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from executor.providers.base import JobUndone
 from executor.storage.errors import Expired, NoSuchUpload, NotStored, StorageDown, StorageFull
 from executor.storage.places import ARRIVAL_S
 from executor.storage.rows import Hold, lock_blob
 from executor.storage.storage import Storage
 from executor.storage.sweeper import REMEMBER_S
 from executor.storage.tables import blobs, holds
-from shared.errors import Conflict, GalaksioError
+from shared.errors import Conflict, GalaksioError, JobUndone
 from shared.store import StoreRequest
 from tests.executor.conftest import until
 from tests.executor.storage.conftest import MB, Now, Place, chunks, folder_place

@@ -10,12 +10,11 @@ from shared.caches.base import Caches
 from shared.caches.errors import (
     CacheFull,
     CacheIdTaken,
-    JobUndone,
     NoSuchCache,
     NoSuchKey,
     OperationsUsedUp,
 )
-from shared.errors import BadRequest, GalaksioError
+from shared.errors import BadRequest, GalaksioError, JobUndone
 from tests.shared.caches.conftest import MAX_BYTES, job_id, new_id
 
 
