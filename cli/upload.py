@@ -102,14 +102,12 @@ class _Upload:
         )
 
     async def _body(self, answered: asyncio.Event, wait_s: float) -> AsyncIterator[bytes]:
-        """All of it, or as much as was wanted until it was `answered`."""
+        """All of it; no more than its head when it is `answered` within `wait_s`."""
         yield self._head
         if wait_s and await _set_within(answered, wait_s):
             return
         async for piece in self._pieces():
             yield piece
-            if answered.is_set():
-                return
         yield self._tail
 
     async def _pieces(self) -> AsyncIterator[bytes]:
