@@ -34,9 +34,8 @@ _TOLD = (
 )
 
 
-@router.api_route(
+@router.get(
     "/files/{cid}",
-    methods=["GET", "HEAD"],
     responses={
         206: {"description": "The range that was asked for"},
         304: {"description": "Unchanged"},
@@ -47,6 +46,7 @@ _TOLD = (
     },
     response_class=Response,
 )
+@router.head("/files/{cid}", include_in_schema=False)
 @router.api_route("/ipfs/{cid}", methods=["GET", "HEAD"], include_in_schema=False)
 async def content(cid: str, request: Request) -> Response:
     """The content, whole or in part; `?format=raw` or `car` to check it against its content id."""
