@@ -14,7 +14,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, size_bytes: int, *, is_terminal: bool
     monkeypatch.setattr(terminal, "err", console)
     with terminal.sending("[b]big\x1b.bin", size_bytes) as progress:
         progress(size_bytes // 2)
-        terminal.show("Price: $0.01 [/b]")
+        terminal.show("Price: $0.01 [/b] :key:")
         progress(size_bytes)
     return screen.getvalue()
 
@@ -24,18 +24,16 @@ def test_a_large_file_has_a_bar_with_rate_and_time_on_a_terminal(monkeypatch: py
     assert "Sending [b]big\N{REPLACEMENT CHARACTER}.bin" in text
     assert "90.0/90.0 MB" in text
     assert "0:00:00" in text
-    assert "Price: $0.01 [/b]" in text
+    assert "Price: $0.01 [/b] :key:" in text
 
 
 @pytest.mark.parametrize(("size_bytes", "is_terminal"), [(90_000_000, False), (1000, True)])
 def test_anything_else_has_plain_lines(
     monkeypatch: pytest.MonkeyPatch, size_bytes: int, is_terminal: bool
 ) -> None:
-    assert shown(monkeypatch, size_bytes, is_terminal=is_terminal) == "Price: $0.01 [/b]\n"
+    assert shown(monkeypatch, size_bytes, is_terminal=is_terminal) == "Price: $0.01 [/b] :key:\n"
 
 
-def test_fields_are_printed_as_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(width=200, record=True, file=io.StringIO())
-    monkeypatch.setattr(terminal, "out", console)
-    terminal.print_fields({"cid": "\x1b[2J[red]x[/]", "url": "http://broker.test/x\ny"})
-    assert console.export_text() == "cid  \ufffd[2J[red]x[/]\nurl  http://broker.test/x\ufffdy\n"
+def test_fields_are_printed_as_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_fields({"cid": "\x1b[2J[red]x[/]", "url": "http://broker.test/:key:\ny"})
+    assert capsys.readouterr().out == "cid  \ufffd[2J[red]x[/]\nurl  http://broker.test/:key:\ufffdy\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,6 +76,15 @@ def test_standard_input_is_stored_for_good_and_told_as_json(stack: Stack, wallet
     assert (told["filename"], told["contentType"]) == ("data.json", "application/json")
     assert told["receipt"]["payer"].lower() == wallet.address.lower()
     assert httpx.get(told["url"], trust_env=False, verify=False).json() == {"a": 1}
+
+
+def test_what_comes_through_a_pipe_is_stored_as_a_file_is(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"hello\n",))
+    writer.start()
+    stored = fields(cli("store", "pipe", "--name", "hello.txt"))
+    writer.join()
+    assert stored["cid"] == HELLO_CID
 
 
 def test_90_mb_cross_the_wire_once_and_are_never_in_memory(
@@ -154,11 +164,11 @@ def test_a_cache_is_bought_used_and_topped_up(stack: Stack, wallet: Wallet, cli:
     assert kept.stat().st_mode & 0o777 == 0o600
     assert json.loads(kept.read_text())["token"] == bought["token"]
 
-    assert cli("cache", "set", cache_id, "../a b", "text", "--ttl", "60").returncode == 0
+    assert cli("cache", "set", cache_id, "../a:key:b", "text", "--ttl", "60").returncode == 0
     assert cli("cache", "set", cache_id, "list", '[1, {"b": null}]', "--json").returncode == 0
-    assert cli("cache", "get", cache_id, "../a b").stdout == "text\n"
+    assert cli("cache", "get", cache_id, "../a:key:b").stdout == "text\n"
     assert cli("cache", "get", cache_id, "list").stdout == '[1, {"b": null}]\n'
-    assert sorted(cli("cache", "list", cache_id).stdout.splitlines()) == ["../a b", "list"]
+    assert sorted(cli("cache", "list", cache_id).stdout.splitlines()) == ["../a:key:b", "list"]
     assert cli("cache", "delete", cache_id, "list").returncode == 0
     assert cli("cache", "list", cache_id, "--prefix", "l").stdout == ""
     missing = cli("cache", "get", cache_id, "list")
