@@ -58,7 +58,7 @@ def reference(body: bytes) -> Read:
     mail = email.message_from_bytes(f"Content-Type: {FORM}\r\n\r\n".encode() + body, policy=HTTP)
     said: dict[str, str] = {}
     file_name, content = None, b""
-    for one in mail.iter_parts():  # type: ignore[attr-defined]
+    for one in mail.iter_parts():
         assert isinstance(one, Mail)
         name = one.get_param("name", header="content-disposition")
         payload = one.get_payload(decode=True)
