@@ -1,4 +1,4 @@
-"""Bodies that no honest client sends: stored as what they say, or refused, and then nothing is left of them."""
+"""Bodies no honest client sends: stored as what they say, or refused, and then nothing is left of them."""
 
 import gzip
 import json
