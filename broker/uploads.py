@@ -1,5 +1,6 @@
 """A multipart body as it comes (RFC 7578): fields, one file, more fields. Only the fields are ever held."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -7,7 +8,7 @@ from contextlib import suppress
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from shared.errors import BadRequest
 
@@ -15,13 +16,16 @@ MAX_FIELDS = 32
 MAX_FIELD_BYTES = 16 * 1024
 MAX_HEADER_BYTES = 8 * 1024
 FILE_FIELD = "file"
+PATIENCE_S = 30.0
+SLOWEST_BYTES_S = 8 * 1024
+"""A sender is waited for as long as its bytes take at this pace, and `PATIENCE_S` more in all."""
 
 
 class Upload:
     """Reads a body once: `open` up to the file, then `chunks` of it, or `skip`; then `fields` are all there.
 
     `declared_bytes` is the length of the whole body, where the client said it. All raise `BadRequest` for
-    what is not multipart, or not one file, and `ClientDisconnect`.
+    what is not multipart, or not one file, or comes too slowly, and `ClientDisconnect`.
     """
 
     def __init__(self, receive: Receive, content_type: str, declared_bytes: int | None) -> None:
@@ -34,6 +38,8 @@ class Upload:
         self._receive = receive
         self._parts = _Parts(self, content_type)
         self._ended = False
+        self._seen_bytes = 0
+        self._waited_s = 0.0
 
     async def open(self) -> None:
         """Read as far as the file begins, or to the end where there is none."""
@@ -55,13 +61,32 @@ class Upload:
             pass
 
     async def _feed(self) -> None:
-        message = await self._receive()
+        message = await self._next()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        self._parts.write(message.get("body", b""))
+        data = message.get("body", b"")
+        self._seen_bytes += len(data)
+        self._parts.write(data)
         if not message.get("more_body", False):
             self._ended = True
             self._parts.end()
+
+    async def _next(self) -> Message:
+        """Only the time spent here is the sender's: how slow we are ourselves is not held against it."""
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        try:
+            async with asyncio.timeout(PATIENCE_S + self._seen_bytes / SLOWEST_BYTES_S - self._waited_s):
+                return await self._receive()
+        except TimeoutError:
+            raise BadRequest(
+                "the upload comes too slowly; nothing was kept",
+                status=408,
+                code="upload_too_slow",
+                headers={"Connection": "close"},
+            ) from None
+        finally:
+            self._waited_s += clock() - began_s
 
 
 class _Parts:

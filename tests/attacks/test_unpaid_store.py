@@ -3,7 +3,6 @@
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -13,33 +12,14 @@ import pytest
 from tests.attacks.facilitator import Asked, Facilitator
 from tests.attacks.world import wait_until
 from tests.flows.test_store import cid_of, kept
-from tests.support.services import Stack, running_stack
+from tests.support.services import Stack
 from tests.support.standin import Answer
 from tests.support.wallets import Wallet, new_wallet
 
 
-@pytest.fixture(scope="module")
-def facilitator() -> Iterator[Facilitator]:
-    made = Facilitator()
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory, facilitator: Facilitator) -> Iterator[Stack]:
-    """A real store behind a broker whose facilitator says what the tests want."""
-    home = tmp_path_factory.mktemp("host")
-    urls = {"X402_FACILITATOR_URL": facilitator.url, "CHAIN_RPC_URL": facilitator.url + "/rpc"}
-    with running_stack(home, LEDGER_LEASE_S="1", **urls) as running:
-        yield running
-
-
 @pytest.fixture
-def broker(host: Stack, facilitator: Facilitator) -> Iterator[httpx.Client]:
-    facilitator.be_honest()
-    with httpx.Client(base_url=host.broker, timeout=30, trust_env=False, verify=False) as client:
-        yield client
+def broker(store: httpx.Client) -> httpx.Client:
+    return store
 
 
 def refused(asked: Asked) -> Answer:
