@@ -13,7 +13,7 @@ from broker.caches.tokens import KEY_FILE, Tokens, open_tokens
 from broker.main import create_app
 from shared.caches.router import open_caches
 from shared.errors import StartupError
-from tests.broker.caches.conftest import Tenant, client_of, new_cache_id, settings
+from tests.broker.caches.conftest import Cashier, Tenant, client_of, new_cache_id, settings
 
 ID = "rd0123456789abcdefABCDEF"
 
@@ -118,6 +118,7 @@ async def test_wrong_tokens_are_limited_by_address_and_paid_operations_are_not(
     async with app.router.lifespan_context(app):
         # The limits of this process, and the caches of another setting's server.
         app.state.caches = open_caches(valkey_url, None, max_bytes=2**20)
+        app.state.gate = Cashier()
         cache_id = new_cache_id()
         await app.state.caches.create(cache_id, "us-east-1", 100, None)
         async with client_of(app, app.state.cache_tokens.of(cache_id), "10.9.9.9") as owner:
