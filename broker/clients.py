@@ -1,6 +1,7 @@
 """The broker's two neighbours: quote names prices, executor does the work."""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ from shared.calls import Caller, NoAnswer
 from shared.errors import BadRequest, GalaksioError, Unavailable
 from shared.logs import get_logger, request_id
 from shared.quotes import QuoteList
+from shared.store import UploadInfo, UrlInfo
 
 log = get_logger(__name__)
 
@@ -18,6 +20,10 @@ EXECUTOR_SLACK_S = 45.0
 
 MAX_RESULT_BYTES = 32 * 1024 * 1024
 """More than any result can be: 8 MB of files and 512 KB of output, as base64 and JSON."""
+
+UPLOAD_TIMEOUT_S = 900.0
+"""For a whole upload, however slow its sender."""
+_STORE_FULL = 507
 
 # What the executor says about the request itself may be repeated to the client.
 _CLIENT_FAULTS = frozenset({400, 413, 422})
@@ -38,7 +44,7 @@ class QuoteClient:
         try:
             response.raise_for_status()
             return QuoteList.model_validate(response.json())
-        except (httpx.HTTPError, ValidationError, ValueError) as exc:
+        except (httpx.HTTPError, ValidationError, ValueError, RecursionError) as exc:
             log.error("quote_answer_not_understood", error=type(exc).__name__, status=response.status_code)
             raise _quote_down() from None
 
@@ -86,6 +92,66 @@ class ExecutorClient:
             code=str(code or "execution_failed"),
             extra={"jobId": job_id},
         )
+
+    async def undo(self, job_id: str, task_type: str, provider: str) -> None:
+        """Have what a job left behind taken back. Raises `Unavailable` until that is certain."""
+        body = {"jobId": job_id, "taskType": task_type, "provider": provider}
+        try:
+            answer = await self._caller.post("/undo", json.dumps(body).encode(), headers=_trace())
+        except NoAnswer as exc:
+            raise Unavailable(f"the executor does not answer ({exc})", code="executor_unavailable") from None
+        if answer.status != 200:
+            raise Unavailable(f"the executor answered {answer.status} to an undo", code="undo_failed")
+
+    async def upload(self, content: AsyncIterator[bytes]) -> UploadInfo:
+        """Hand content over before its job. Raises what `content` raises, `BadRequest` and `Unavailable`."""
+        try:
+            response = await self._caller.put_stream(
+                "/uploads", content, headers=_trace(), timeout_s=UPLOAD_TIMEOUT_S
+            )
+            answer = json.loads(response.body)
+            if response.status == 201:
+                return UploadInfo.model_validate(answer)
+        except (NoAnswer, ValueError, RecursionError) as exc:
+            log.error("upload_failed", error=str(exc)[:200])
+            raise Unavailable(
+                "the content could not be handed over; nothing was charged", code="executor_unavailable"
+            ) from None
+        if response.status in _CLIENT_FAULTS:
+            raise _client_fault(response.status, answer)
+        code = answer.get("code") if isinstance(answer, dict) else None
+        log.error("upload_refused", status=response.status, code=code)
+        if response.status == _STORE_FULL:
+            raise GalaksioError(
+                "there is no room for this content here now; nothing was charged",
+                status=507,
+                code=str(code or "storage_full"),
+            )
+        raise Unavailable("no content can be taken in now; nothing was charged", code=str(code or "busy"))
+
+    async def discard(self, upload_id: str) -> None:
+        """Forget an upload that no job needs; the executor does so by itself after a while."""
+        try:
+            await self._caller.delete(f"/uploads/{upload_id}", _trace())
+        except NoAnswer as exc:
+            log.warning("upload_not_discarded", error=str(exc))
+
+    async def measure(self, url: str) -> UrlInfo:
+        """What is at a customer's address. Raises `BadRequest` for an address that will not do."""
+        try:
+            response = await self._caller.post(
+                "/measure", json.dumps({"url": url}).encode(), headers=_trace()
+            )
+            answer = json.loads(response.body)
+            if response.status == 200:
+                return UrlInfo.model_validate(answer)
+        except (NoAnswer, ValueError, RecursionError):
+            raise Unavailable(
+                "the executor does not answer; nothing was charged", code="executor_unavailable"
+            ) from None
+        if response.status in _CLIENT_FAULTS:
+            raise _client_fault(response.status, answer)
+        raise Unavailable("the address could not be looked at; nothing was charged", code="url_not_measured")
 
     async def providers(self) -> Any:
         """`GET /providers`. Raises `NoAnswer` or `ValueError`."""

@@ -1,6 +1,7 @@
 """How often one address and one wallet may ask. Per process, or shared by all brokers through Redis."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -131,15 +132,24 @@ def _shared_windows(redis_url: str) -> SlidingWindowCounterRateLimiter:
     return SlidingWindowCounterRateLimiter(storage)
 
 
+_CACHE_PATH = re.compile(r"/(cache|redis)/[^/\n]+(/[^\n]*)?")
+_TOP_UP = "/topup"
+
+
+def counts_itself(path: str) -> bool:
+    """Operations on a cache are paid for; its routes count what comes to nothing (`CacheRoute`)."""
+    return _CACHE_PATH.fullmatch(path) is not None and not path.endswith(_TOP_UP)
+
+
 class RateLimitMiddleware:
-    """Counts every request but health checks by the client's address, before anything else is done."""
+    """Counts requests by the client's address before anything else is done, but for health and caches."""
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self.app = app
         self.limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS:
+        if scope["type"] == "http" and scope["path"] not in HEALTH_PATHS and not counts_itself(scope["path"]):
             try:
                 await self.limits.count_request(scope)
             except RateLimited as exc:

@@ -36,6 +36,9 @@ class BrokerSettings(CommonSettings):
     rate_limit_per_payer: str = Field("600/minute", validation_alias=names("RATE_LIMIT_PER_PAYER"))
     trusted_proxies: list[str] = Field(default_factory=list, validation_alias=names("TRUSTED_PROXIES"))
     redis_url: SecretStr | None = Field(None, validation_alias=names("REDIS_URL"))
+    memcached_url: SecretStr | None = Field(None, validation_alias=names("MEMCACHED_URL"))
+    cache_max_mb: int = Field(64, ge=1, le=100_000, validation_alias=names("CACHE_MAX_MB"))
+    cache_token_key: SecretStr | None = Field(None, validation_alias=names("CACHE_TOKEN_KEY"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
     operator_token: SecretStr | None = Field(None, validation_alias=names("OPERATOR_TOKEN"))
@@ -54,7 +57,7 @@ class BrokerSettings(CommonSettings):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
 
-    @field_validator("operator_token")
+    @field_validator("operator_token", "cache_token_key")
     @classmethod
     def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.fullmatch(r"[\x21-\x7e]{16,}", value.get_secret_value()):
@@ -64,6 +67,10 @@ class BrokerSettings(CommonSettings):
     @property
     def operator(self) -> str | None:
         return self.operator_token.get_secret_value() if self.operator_token else None
+
+    @property
+    def cache_max_bytes(self) -> int:
+        return self.cache_max_mb * 1024 * 1024
 
     @property
     def exposure_cap_atomic(self) -> int:

@@ -37,6 +37,9 @@ offers = Table(
 UNPAID = text("status = 'unpaid'")
 """Jobs whose result is withheld. Not a bound parameter, so that `jobs_unpaid` is used."""
 
+UNDO = text("undo_due IS NOT NULL")
+"""Jobs that left something behind and are not paid for: it is to be taken back at `undo_due`."""
+
 jobs = Table(
     "jobs",
     metadata,
@@ -56,6 +59,8 @@ jobs = Table(
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("undo_due", BigInteger),
+    Index("jobs_undo_due", "undo_due", sqlite_where=UNDO, postgresql_where=UNDO),
     Index("jobs_unpaid", "request_hash", "requester", sqlite_where=UNPAID, postgresql_where=UNPAID),
 )
 

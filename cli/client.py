@@ -1,9 +1,11 @@
-"""The paying client: the x402 package's own httpx client behind a price display and a spending cap."""
+"""Paying: ask, show the price, sign within the cap, ask again. The x402 package reads the 402 and signs."""
 
 import asyncio
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -13,6 +15,12 @@ from shared.networks import network_named
 
 REQUEST_TIMEOUT_S = 180.0
 PENDING_TRIES = 30
+PENDING_PAUSE_S = 2.0
+
+Show = Callable[[str], None]
+"""Told the price before anything is signed."""
+Send = Callable[[dict[str, str]], Awaitable[httpx.Response]]
+"""Sends one request, the same each time but for the headers that it is given. Raises `httpx.HTTPError`."""
 
 
 @dataclass(frozen=True)
@@ -24,36 +32,75 @@ class Paid:
 
 
 async def paid_post(
-    config: Config,
-    path: str,
-    body: dict[str, Any],
-    show: Callable[[str], None],
-    cap_atomic: int | None = None,
+    config: Config, path: str, body: dict[str, Any], show: Show, cap_atomic: int | None = None
 ) -> Paid:
-    """POST `body`, pay the 402 if its price is within the cap, and return the result.
+    """POST `body` as JSON, pay the 402 if its price is within the cap, and return the result.
 
-    `show` is told the price before anything is signed. Raises `CliError` with one sentence for a
-    price over the cap, another network than `config.network`, and whatever the broker refuses.
+    Raises `CliError` with one sentence for a price over the cap, another network than `config.network`, and
+    whatever the broker refuses.
     """
-    from x402 import x402Client
-    from x402.http.clients import x402HttpxClient
-    from x402.http.clients.httpx import PaymentError
+    async with _client(config.broker_url) as http:
 
-    cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
-    payer = x402Client()
-    refusal: list[str] = []
-    _register(payer, config, cap, show, refusal)
+        async def send(headers: dict[str, str]) -> httpx.Response:
+            return await http.post(path, json=body, headers=headers)
+
+        return await pay(config, send, show, cap_atomic)
+
+
+async def pay(config: Config, send: Send, show: Show, cap_atomic: int | None = None) -> Paid:
+    """Send a request, pay the 402 that comes back, send it again; as `paid_post`, however it is sent."""
+    payment: dict[str, str] = {}
     try:
-        async with x402HttpxClient(payer, base_url=config.broker_url, timeout=REQUEST_TIMEOUT_S) as http:
-            response = await http.post(path, json=body)
-            return await _finish(http, response)
-    except PaymentError as exc:
-        raise CliError(refusal[0] if refusal else f"The payment could not be made: {exc}.") from None
+        response = await send(payment)
+        if response.status_code == 402:
+            cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
+            payment = await _payment(config, response, show, cap)
+            response = await send(payment)
+        if response.status_code == 202:
+            await _until_known(config.broker_url, response.headers["Location"])
+            response = await send(payment)  # it is not charged twice: this asks for its result
     except httpx.HTTPError as exc:
-        raise unreachable(config.broker_url, exc) from None
+        raise (_broken_off if payment else unreachable)(config.broker_url, exc) from None
+    if response.status_code != 200:
+        raise CliError(refusal(response))
+    return Paid(response.json(), _receipt(response))
 
 
-def _register(payer: Any, config: Config, cap: int, show: Callable[[str], None], refusal: list[str]) -> None:
+def _client(broker_url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=broker_url, timeout=REQUEST_TIMEOUT_S, trust_env=asks_environment(broker_url)
+    )
+
+
+def asks_environment(url: str) -> bool:
+    """Whether the environment's proxies count for `url`: not for plain HTTP on this machine itself."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = False
+    return parts.scheme != "http" or not local
+
+
+async def _payment(config: Config, challenge: httpx.Response, show: Show, cap: int) -> dict[str, str]:
+    """The headers that pay for `challenge`, a 402."""
+    from x402 import x402Client
+    from x402.http.x402_http_client import x402HTTPClient
+
+    payer = x402Client()
+    refusals: list[str] = []
+    _register(payer, config, cap, show, refusals)
+    try:
+        headers, _ = await x402HTTPClient(payer).handle_402_response(
+            dict(challenge.headers), challenge.content, str(challenge.url)
+        )
+    except Exception as exc:  # whatever the package cannot read or may not pay
+        raise CliError(refusals[0] if refusals else f"The payment could not be made: {exc}.") from None
+    return headers
+
+
+def _register(payer: Any, config: Config, cap: int, show: Show, refusals: list[str]) -> None:
     from eth_account import Account
     from x402 import AbortResult
     from x402.mechanisms.evm.exact.client import ExactEvmScheme
@@ -64,16 +111,16 @@ def _register(payer: Any, config: Config, cap: int, show: Callable[[str], None],
         wanted = context.selected_requirements
         price = int(wanted.get_amount())
         if not network.matches(str(wanted.network)) or wanted.asset.lower() != network.asset.lower():
-            refusal.append(
+            refusals.append(
                 f"The broker asks for a payment on {wanted.network}; you pay on {network.name} only."
             )
         elif price > cap:
-            refusal.append(
+            refusals.append(
                 f"The price ${atomic_to_usd(price)} is over your cap of ${atomic_to_usd(cap)} "
                 "(raise it with --max-cost)."
             )
-        if refusal:
-            return AbortResult(reason=refusal[0])
+        if refusals:
+            return AbortResult(reason=refusals[0])
         show(f"Price: ${atomic_to_usd(price)} in USDC on {network.name}, to {wanted.pay_to}")
         return None
 
@@ -83,29 +130,21 @@ def _register(payer: Any, config: Config, cap: int, show: Callable[[str], None],
     payer.on_before_payment_creation(before)
 
 
-async def _finish(http: httpx.AsyncClient, response: httpx.Response) -> Paid:
-    if response.status_code == 202:
-        return await _wait(http, response.headers["Location"])
-    if response.status_code != 200:
-        raise CliError(_refusal(response))
-    return Paid(response.json(), _receipt(response))
-
-
-async def _wait(http: httpx.AsyncClient, location: str) -> Paid:
-    """The outcome is not known yet: ask for the job until it is. Nothing is paid again."""
-    for _ in range(PENDING_TRIES):
-        await asyncio.sleep(2)
-        job = (await http.get(location)).json()
-        if job["status"] == "completed":
-            payment = job["payment"]
-            body = {"jobId": job["id"], "status": "completed", "result": job["result"]}
-            return Paid(body, {"transaction": payment["transaction"], "network": payment["network"]})
-        if job["status"] in {"failed", "unpaid", "cancelled"}:
-            raise CliError(f"The job ended as {job['status']}: {job.get('error') or 'no reason given'}.")
+async def _until_known(broker_url: str, location: str) -> None:
+    """The outcome is not known yet: ask for the job until it is completed. Raises `CliError` otherwise."""
+    async with _client(broker_url) as http:
+        for _ in range(PENDING_TRIES):
+            await asyncio.sleep(PENDING_PAUSE_S)
+            job = (await http.get(location)).json()
+            if job["status"] == "completed":
+                return
+            if job["status"] in {"failed", "unpaid", "cancelled"}:
+                raise CliError(f"The job ended as {job['status']}: {job.get('error') or 'no reason given'}.")
     raise CliError(f"The payment's outcome is still not known; do not pay again, look at {location} later.")
 
 
-def _refusal(response: httpx.Response) -> str:
+def refusal(response: httpx.Response) -> str:
+    """One sentence about an answer that is none of ours to use."""
     try:
         text = str(response.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -126,12 +165,19 @@ def unreachable(url: str, error: Exception) -> CliError:
     )
 
 
+def _broken_off(url: str, error: Exception) -> CliError:
+    return CliError(
+        f"The connection to {url} broke off while it was paid ({type(error).__name__}): "
+        "see what `galaksio payments` says of it before you pay again."
+    )
+
+
 def fetch(url: str, method: str, path: str, **kwargs: Any) -> Any:
     """One free request; returns the JSON. Raises `CliError` for no answer or a refusal."""
     try:
-        response = httpx.request(method, url + path, timeout=15, **kwargs)
+        response = httpx.request(method, url + path, timeout=15, trust_env=asks_environment(url), **kwargs)
     except httpx.HTTPError as exc:
         raise unreachable(url, exc) from None
     if response.status_code != 200:
-        raise CliError(_refusal(response))
+        raise CliError(refusal(response))
     return response.json()

@@ -1,4 +1,4 @@
-"""`galaksio demo`: the whole thing once, for real: start, ask, get a 402, pay, run, compare balances."""
+"""`galaksio demo`: the whole thing once, for real: start, ask, get a 402, pay, compare balances."""
 
 import asyncio
 import base64
@@ -12,16 +12,12 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from cli.client import paid_post
 from cli.config import CliError, Config
+from cli.demo_purchases import SNIPPETS, Purchases
 from cli.stack import Ports, Stack
-from shared.money import atomic_to_usd, usd_to_atomic
+from cli.valkey import NO_WHEEL, find_valkey
+from shared.money import atomic_to_usd
 
-SNIPPETS = {
-    "python": "import sys\nprint('Hello from a paid sandbox, on Python', sys.version.split()[0])",
-    "javascript": "console.log('Hello from a paid sandbox, on Node', process.version)",
-    "bash": 'echo "Hello from a paid sandbox, on bash $BASH_VERSION"',
-}
 CAP_USD = Decimal("0.05")
 
 
@@ -38,16 +34,18 @@ async def demo(console: Console) -> None:
                 Ports.free(),
                 {**environment, "X402_WALLET_ADDRESS": str(host.address), "DATABASE_URL": ""},
                 lambda name, line: print(f"{name}: {line}", file=log),
+                valkey=find_valkey(Path(folder) / "valkey"),
             )
             began = time.monotonic()
             console.print("[bold]1. Start[/]: devnet, executor, quote and broker as real processes")
             async with stack:
                 console.print(f"   ready after {time.monotonic() - began:.1f} s, {stack.ports.url('broker')}")
-                await _paid_runs(console, stack.ports, buyer, str(host.address))
+                await _sales(console, stack, buyer, str(host.address))
             console.print("[bold]Done.[/] Everything was stopped again; `galaksio up` keeps it running.")
 
 
-async def _paid_runs(console: Console, ports: Ports, buyer: Any, host: str) -> None:
+async def _sales(console: Console, stack: Stack, buyer: Any, host: str) -> None:
+    ports = stack.ports
     config = Config(
         private_key="0x" + bytes(buyer.key).hex(),
         address=str(buyer.address),
@@ -60,13 +58,25 @@ async def _paid_runs(console: Console, ports: Ports, buyer: Any, host: str) -> N
         faucet = (await http.post(f"{devnet}/faucet", json={"address": config.address})).json()
         console.print(f"[bold]3. A wallet[/]: {config.address} gets ${atomic_to_usd(int(faucet['amount']))}")
         languages = await _languages(http, ports)
-        console.print(f"[bold]4. Pay and run[/] ({', '.join(languages)}), cap ${CAP_USD} a payment")
         before = await _balances(http, devnet, config.address, host)
-        spent = 0
+        buys = Purchases(console, config)
+        console.print(f"[bold]4. Pay and run[/] ({', '.join(languages)}), cap ${CAP_USD} a payment")
         for language in languages:
-            spent += await _one_run(console, config, language)
+            await buys.run(language)
+        console.print("[bold]5. Pay and store[/], fetch it back by its content id, compare the bytes")
+        await buys.store_text()
+        await buys.store_file()
+        if stack.valkey is None:
+            console.print(f"[bold]6. Caches[/] are left out: {NO_WHEEL}")
+        else:
+            console.print("[bold]6. Pay for a cache[/], use it over HTTP and with a Redis command")
+            await buys.cache()
         after = await _balances(http, devnet, config.address, host)
-    console.print("[bold]5. Balances on the chain[/]")
+    _compare(console, before, after, buys.spent_atomic)
+
+
+def _compare(console: Console, before: list[int], after: list[int], spent: int) -> None:
+    console.print("[bold]7. Balances on the chain[/]")
     for who, old, new in zip(("buyer", "host"), before, after, strict=True):
         console.print(f"   {who:<6} ${atomic_to_usd(old)} -> ${atomic_to_usd(new)}", highlight=False)
     if (before[0] - after[0], after[1] - before[1]) != (spent, spent):
@@ -100,26 +110,6 @@ async def _languages(http: httpx.AsyncClient, ports: Ports) -> list[str]:
     if not able:
         raise CliError(f"No language can be run here: {answer.text}")
     return able
-
-
-async def _one_run(console: Console, config: Config, language: str) -> int:
-    paid = await paid_post(
-        config,
-        "/run",
-        {"code": SNIPPETS[language], "language": language},
-        lambda price: console.print(f"   {price}", highlight=False),
-    )
-    result, receipt = paid.body["result"], paid.receipt
-    if receipt is None or result["exitCode"] != 0:
-        raise CliError(f"The {language} run failed: {result}")
-    console.print(f"   {result['stdout'].strip()}", style="green", highlight=False)
-    console.print(
-        f"   job {paid.body['jobId']}, exit code {result['exitCode']}, {result['executionTime']} ms, "
-        f"isolation {result['isolation']}",
-        highlight=False,
-    )
-    console.print(f"   receipt: transaction {receipt['transaction']}", highlight=False)
-    return usd_to_atomic(paid.body["price_usd"])
 
 
 async def _balances(http: httpx.AsyncClient, devnet: str, *addresses: str) -> list[int]:

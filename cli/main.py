@@ -3,25 +3,25 @@
 import asyncio
 import shlex
 import sys
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli import config as store
+from cli import caches, storage
+from cli import config as settings
 from cli.config import CliError, Config
+from cli.terminal import MaxCost, broker_url, cap_atomic, dollars, err, out, receipt_line, show
 
 app = typer.Typer(
     name="galaksio",
-    help="A pay-per-call cloud: run code for USDC over HTTP 402, or host it yourself.",
+    help="A pay-per-call cloud: run code, store files, get caches for USDC over HTTP 402; or host it.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+app.add_typer(storage.app)
+app.add_typer(caches.app, name="cache")
 
 SUFFIXES = {
     ".py": "python",
@@ -38,7 +38,7 @@ def shell(context: typer.Context) -> None:
     """With no command: an interactive shell that takes the same commands."""
     if context.invoked_subcommand is not None:
         return
-    out.print("Galaksio shell. Type a command (`run FILE`, `quote run`, `help`), or `exit`.")
+    out.print("Galaksio shell. Type a command (`run FILE`, `store FILE`, `quote run`, `help`), or `exit`.")
     while True:
         try:
             words = shlex.split(input("galaksio> "))
@@ -65,10 +65,10 @@ def up() -> None:
 
 @app.command()
 def demo() -> None:
-    """Start everything, pay for a run in each language, print the receipts, stop again."""
-    from cli.demo import demo as show
+    """Start everything, pay for runs, storage and a cache, print the receipts, stop again."""
+    from cli.demo import demo as perform
 
-    asyncio.run(show(out))
+    asyncio.run(perform(out))
 
 
 @app.command()
@@ -79,24 +79,26 @@ def init(
     from cli.init import write_env
 
     path, address = write_env(Path.cwd(), force=force)
-    out.print(f"Wrote {path}. Payments go to {address}; its key is in {store.home() / 'host_wallet.json'}.")
+    out.print(
+        f"Wrote {path}. Payments go to {address}; its key is in {settings.home() / 'host_wallet.json'}."
+    )
 
 
 @app.command()
 def login(
     key: Annotated[str, typer.Option("-k", "--key", help="Private key (hex). Asked for when left out.")] = "",
-    url: Annotated[str, typer.Option("-u", "--url", "-b", help="The broker.")] = store.DEFAULT_URL,
+    url: Annotated[str, typer.Option("-u", "--url", "-b", help="The broker.")] = settings.DEFAULT_URL,
     network: Annotated[str, typer.Option(help="The only network payments are signed for.")] = "base-sepolia",
-    max_cost: Annotated[str, typer.Option(help="Cap of one payment in USD.")] = str(store.DEFAULT_CAP_USD),
+    max_cost: Annotated[str, typer.Option(help="Cap of one payment in USD.")] = str(settings.DEFAULT_CAP_USD),
 ) -> None:
     """Remember a wallet and a broker. The key stays on this machine, in a file only you can read."""
     from shared.networks import network_named
     from shared.settings import NETWORK_ALIASES
 
-    private_key, address = store.account_of(key or typer.prompt("Private key", hide_input=True))
+    private_key, address = settings.account_of(key or typer.prompt("Private key", hide_input=True))
     name = NETWORK_ALIASES.get(network, network)
     network_named(name)
-    store.save(
+    settings.save(
         Config(
             private_key=private_key,
             address=address,
@@ -111,16 +113,16 @@ def login(
 @app.command()
 def logout() -> None:
     """Forget the wallet."""
-    out.print("Logged out." if store.forget() else "You were not logged in.")
+    out.print("Logged out." if settings.forget() else "You were not logged in.")
 
 
 @app.command("config")
 def show_config() -> None:
     """Show what is remembered, without the key."""
-    config = store.load()
+    config = settings.load()
     for name, value in config.model_dump(exclude={"private_key"}).items():
         out.print(f"{name}: {value}", highlight=False)
-    out.print(f"file: {store.config_path()}", highlight=False)
+    out.print(f"file: {settings.config_path()}", highlight=False)
 
 
 @app.command()
@@ -130,14 +132,13 @@ def run(
     *,
     size: Annotated[str, typer.Option(help="Memory: small (256 MB), medium (512), large (1024).")] = "medium",
     timeout: Annotated[float, typer.Option(help="Seconds of wall clock, at most 60.")] = 60.0,
-    max_cost: Annotated[str, typer.Option(help="Cap of this payment in USD.")] = "",
+    max_cost: MaxCost = "",
     arg: Annotated[list[str] | None, typer.Option("--arg", help="An argument; may be repeated.")] = None,
 ) -> None:
     """Pay for one run. Its output and exit code become this command's own."""
     from cli.client import paid_post
-    from shared.money import usd_to_atomic
 
-    config = store.load()
+    config = settings.load()
     code = read_code(file)
     spoken = language or SUFFIXES.get(file.suffix)
     if spoken is None:
@@ -152,18 +153,12 @@ def run(
         "timeout": timeout,
         "args": arg or [],
     }
-    cap = usd_to_atomic(dollars(max_cost)) if max_cost else None
-    paid = asyncio.run(
-        paid_post(config, "/run", body, lambda line: err.print(line, highlight=False), cap_atomic=cap)
-    )
+    paid = asyncio.run(paid_post(config, "/run", body, show, cap_atomic(max_cost)))
     result = paid.body["result"]
     sys.stdout.write(result["stdout"])
     sys.stderr.write(result["stderr"])
     sys.stdout.flush()
-    if paid.receipt:
-        err.print(
-            f"Paid. Job {paid.body['jobId']}, transaction {paid.receipt['transaction']}", highlight=False
-        )
+    show(receipt_line(paid))
     if result["timedOut"]:
         err.print(f"The run was stopped after {timeout:g} s.")
     raise typer.Exit(result["exitCode"] if result["exitCode"] is not None else 1)
@@ -199,7 +194,7 @@ def quote(
     }
     ask = {name: value for name, value in asks[operation].items() if value is not None}
     found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=ask)
-    print_comparison(found)
+    print_comparison(operation, found)
 
 
 @app.command()
@@ -210,14 +205,14 @@ def payments(
     """List what this wallet paid. Signs in with the wallet and checks every receipt's signature."""
     from cli.payments import as_table, list_payments
 
-    lines = list_payments(store.load(), broker_url(url), limit)
+    lines = list_payments(settings.load(), broker_url(url), limit)
     out.print(as_table(lines) if lines else "No payments yet.")
     wrong = sum(line.receipt == "WRONG" for line in lines)
     if wrong:
         raise CliError(f"{wrong} of these receipts are not signed by the broker's published key.")
 
 
-def print_comparison(found: dict[str, Any]) -> None:
+def print_comparison(operation: str, found: dict[str, Any]) -> None:
     """The prices as a table, cheapest first, with what speaks against each."""
     table = Table("provider", "price (USD)", "can be bought", "note")
     for row in found["quotes"]:
@@ -230,7 +225,8 @@ def print_comparison(found: dict[str, Any]) -> None:
     for row in found["declined"]:
         table.add_row(row["provider"], "-", "no", row["reason"])
     out.print(table)
-    out.print("The broker's fee is added to what you pay; `POST /run` without payment names the full price.")
+    asked = f"`POST /{operation}` without payment names the full price"
+    out.print(f"The broker's fee is added to what you pay; {asked}.")
 
 
 def read_code(file: Path) -> str:
@@ -239,23 +235,6 @@ def read_code(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
         raise CliError(f"{file} cannot be read: {reason}.") from None
-
-
-def broker_url(given: str) -> str:
-    """The broker: as given, as logged in, or the default on this machine."""
-    if given:
-        return given.rstrip("/")
-    return store.load().broker_url if store.config_path().exists() else store.DEFAULT_URL
-
-
-def dollars(text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(0)
-    if not value.is_finite() or value <= 0:
-        raise CliError(f"{text!r} is not an amount of dollars: write it like 0.10.")
-    return value
 
 
 def run_command(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The three services and the local payment network as child processes, with one log and one end."""
+"""The three services, the local payment network and a Valkey as child processes, with one log and one end."""
 
 import asyncio
 import json
@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
 from cli.config import CliError
+from cli.valkey import Valkey
 from shared.errors import StartupError
 from shared.serve import check_port_free
 
 HOST = "127.0.0.1"
+VALKEY = "valkey"
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 35.0
 TAIL_LINES = 12
@@ -66,16 +69,23 @@ class Stack:
         *,
         with_devnet: bool = True,
         pay_to: str | None = None,
+        valkey: Valkey | None = None,
     ) -> None:
+        """`valkey` is started ahead of the services, which are told its address, and stopped after them."""
         self.ports = ports
         self.names = [*(["devnet"] if with_devnet else []), "executor", "quote", "broker"]
+        self.valkey = valkey
         self._environment = _environment(environment, ports, pay_to if with_devnet else None, with_devnet)
+        if valkey is not None:
+            self._environment["REDIS_URL"] = valkey.url
         self._log = log
         self._services: list[Service] = []
 
     async def __aenter__(self) -> "Stack":
         self._check_ports()
         try:
+            if self.valkey is not None:
+                self._services.append(await self._start_valkey(self.valkey))
             for name in self.names:
                 self._services.append(await self._start(name))
             await self._all_ready()
@@ -99,19 +109,13 @@ class Stack:
         return f"The {service.name} ended by itself with status {service.process.returncode}."
 
     async def stop(self) -> None:
-        """Ask every service to finish, the broker first; whoever does not within the grace is killed."""
-        for service in reversed(self._services):
-            with suppress(ProcessLookupError):
-                service.process.send_signal(signal.SIGTERM)
-        for service in reversed(self._services):
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await service.process.wait()
-            except TimeoutError:
-                service.process.kill()
-                await service.process.wait()
-            if service.reader is not None:
-                await service.reader
+        """Ask every service to finish, the broker first, and last what they all use.
+
+        Whoever does not within the grace is killed.
+        """
+        services = list(reversed(self._services))
+        await _end([service for service in services if service.name != VALKEY])
+        await _end([service for service in services if service.name == VALKEY])
         self._services.clear()
 
     def _check_ports(self) -> None:
@@ -122,11 +126,19 @@ class Stack:
                 raise CliError(f"The {name} cannot start. {exc}") from None
 
     async def _start(self, name: str) -> Service:
+        return await self._launch(name, sys.executable, "-m", name, env=self._environment)
+
+    async def _start_valkey(self, valkey: Valkey) -> Service:
+        command, lock = valkey.prepare()
+        try:
+            return await self._launch(VALKEY, *command, cwd=valkey.folder, pass_fds=(lock,))
+        finally:
+            os.close(lock)
+
+    async def _launch(self, name: str, *command: str, **options: Any) -> Service:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            name,
-            env=self._environment,
+            *command,
+            **options,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -158,12 +170,32 @@ class Stack:
                     await service.reader
                 said = "\n".join(service.tail) or "it said nothing"
                 raise CliError(f"The {service.name} could not start:\n{said}")
-            with suppress(httpx.HTTPError):
-                answer = await http.get(self.ports.url(service.name) + "/health")
-                if answer.status_code == 200:
-                    return
+            if await self._answers(http, service.name):
+                return
             await asyncio.sleep(0.05)
         raise CliError(f"The {service.name} did not become ready within {READY_TIMEOUT_S:.0f} s.")
+
+    async def _answers(self, http: httpx.AsyncClient, name: str) -> bool:
+        if name == VALKEY:
+            return self.valkey is not None and await self.valkey.answers()
+        with suppress(httpx.HTTPError):
+            return (await http.get(self.ports.url(name) + "/health")).status_code == 200
+        return False
+
+
+async def _end(services: list[Service]) -> None:
+    for service in services:
+        with suppress(ProcessLookupError):
+            service.process.send_signal(signal.SIGTERM)
+    for service in services:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await service.process.wait()
+        except TimeoutError:
+            service.process.kill()
+            await service.process.wait()
+        if service.reader is not None:
+            await service.reader
 
 
 def _environment(

@@ -3,14 +3,16 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 from rich.console import Console
 
 from cli.config import CliError, home, wallet_file
 from cli.stack import Ports, Stack
+from cli.valkey import NO_WHEEL, Valkey, find_valkey
 from shared.settings import read_environment
 
-COLOURS = {"devnet": "magenta", "executor": "cyan", "quote": "yellow", "broker": "green"}
+COLOURS = {"valkey": "blue", "devnet": "magenta", "executor": "cyan", "quote": "yellow", "broker": "green"}
 
 
 async def up(console: Console) -> None:
@@ -19,6 +21,7 @@ async def up(console: Console) -> None:
     ports = configured_ports(environment)
     local = _wants_devnet(environment, ports)
     host = wallet_file("host_wallet") if local and not _has_wallet(environment) else None
+    valkey = None if environment.get("REDIS_URL") else _own_valkey(console, environment)
 
     def log(name: str, line: str) -> None:
         console.print(f"[{COLOURS[name]}]{name:<8}[/] | ", end="")
@@ -29,16 +32,16 @@ async def up(console: Console) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     began = time.monotonic()
-    starting = asyncio.create_task(
-        _start(Stack(ports, environment, log, with_devnet=local, pay_to=host["address"] if host else None))
-    )
+    pay_to = host["address"] if host else None
+    stack = Stack(ports, environment, log, with_devnet=local, pay_to=pay_to, valkey=valkey)
+    starting = asyncio.create_task(stack.__aenter__())
     stopping = asyncio.create_task(stopped.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         return
-    stack = starting.result()
+    starting.result()
     _welcome(console, stack, time.monotonic() - began, host)
     ended = asyncio.create_task(stack.until_one_ends())
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -49,21 +52,30 @@ async def up(console: Console) -> None:
     ended.cancel()
 
 
-async def _start(stack: Stack) -> Stack:
-    return await stack.__aenter__()
-
-
 def configured_ports(environment: dict[str, str]) -> Ports:
     """The ports as set by `BROKER_PORT` and the like. `PORT` is not used: four services cannot share it."""
     given = {}
     for name in ("broker", "quote", "executor", "devnet"):
-        text = environment.get(f"{name.upper()}_PORT")
-        if text is None:
-            continue
-        if not text.isdecimal() or not 1 <= int(text) <= 65535:
-            raise CliError(f"{name.upper()}_PORT must be a port number from 1 to 65535.")
-        given[name] = int(text)
+        if (port := _port(environment, name)) is not None:
+            given[name] = port
     return Ports(**given)
+
+
+def _port(environment: dict[str, str], name: str) -> int | None:
+    text = environment.get(f"{name.upper()}_PORT")
+    if text is None:
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise CliError(f"{name.upper()}_PORT must be a port number from 1 to 65535.")
+    return int(text)
+
+
+def _own_valkey(console: Console, environment: dict[str, str]) -> Valkey | None:
+    folder = Path(environment.get("GALAKSIO_HOME") or home()).expanduser().absolute() / "valkey"
+    valkey = find_valkey(folder, _port(environment, "valkey"))
+    if valkey is None:
+        console.print(f"[yellow]{NO_WHEEL}[/]")
+    return valkey
 
 
 def _wants_devnet(environment: dict[str, str], ports: Ports) -> bool:
@@ -80,6 +92,10 @@ def _welcome(console: Console, stack: Stack, seconds: float, host: dict[str, str
     console.print(f"\n[bold green]Galaksio is up[/] after {seconds:.1f} s. Ctrl-C stops it.")
     for name in reversed(stack.names):
         console.print(f"  {name:<9} {stack.ports.url(name)}", highlight=False)
+    if stack.valkey is not None:
+        console.print(
+            f"  valkey    127.0.0.1:{stack.valkey.port}, kept in {stack.valkey.folder}", highlight=False
+        )
     if host is not None:
         console.print(f"  Earnings go to {host['address']} (its key: {home() / 'host_wallet.json'}).")
     if "devnet" in stack.names:

@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator
 from typing import Any, cast
 
 from executor.once import Once
-from executor.providers.base import ProviderStatus, Registry, RunsCode, RuntimeInfo, Streams
+from executor.providers.base import ProviderStatus, Registry, RunsCode, RuntimeInfo, Streams, Undoes
 from executor.sandbox.capture import OnOutput
 from executor.sandbox.outputs import Encoding
 from executor.sandbox.streaming import Chunk, Texts, stream_of
-from executor.tasks import Ask, parse_task
+from executor.tasks import Ask, parse_task, parse_undo
 from shared.errors import GalaksioError
 from shared.logs import get_logger
 
@@ -46,6 +46,19 @@ class Jobs:
                 yield {"stream": event.stream, "data": texts.of(event)}
             else:
                 yield _answer(ask, event)
+
+    async def undo(self, body: Any) -> dict[str, Any]:
+        """Take a job back, `{jobId, taskType, provider}`, run or not: `{jobId, status: "undone"}`.
+
+        Its result is gone and it is not run again (409 `job_undone`); a provider that `Undoes` removes what
+        it left behind. Idempotent.
+        """
+        job_id, provider = parse_undo(body, self.registry)
+        # The job id first: work that ends in between finds no claim to keep its result under.
+        await self._once.undo(job_id)
+        if isinstance(provider, Undoes):
+            await provider.undo(job_id)
+        return {"jobId": job_id, "status": "undone", "success": True}
 
     def statuses(self) -> list[ProviderStatus]:
         return [provider.status() for _, provider in sorted(self.registry.providers.items())]

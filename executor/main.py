@@ -8,17 +8,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
 from executor.once import Once
-from executor.providers.base import Drains, Provider, find_providers
+from executor.providers.base import Drains, Provider, Serves, find_providers
 from executor.results import Bounds, Results, open_database
 from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
-from shared.health import Check, health_router
-from shared.http import new_app
+from shared.health import Check, State, health_router
+from shared.http import MB, new_app
 from shared.serve import lazy_app
 from shared.settings import private_folder
 
@@ -62,11 +63,15 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         cors_origins=settings.cors_origins,
         internal=True,
         token=settings.internal_token,
+        larger_bodies={("PUT", UPLOADS_PATH): settings.max_upload_mb * MB},
     )
     checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
     dependencies = {"results": database.backend, "sandbox": settings.sandbox}
     app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
     app.include_router(router)
+    for provider in registry.providers.values():
+        if isinstance(provider, Serves):
+            app.include_router(provider.routes())
     answer_database_errors(app)
     return app
 
@@ -92,7 +97,9 @@ def _check(provider: Provider) -> Any:
         status = provider.status()
         if status.status == "available":
             return Check("healthy", status.reason)
-        return Check("disabled" if status.status == "disabled" else "unhealthy", status.reason)
+        state: State = "disabled" if status.status == "disabled" else "unhealthy"
+        # Without its caches a host still runs code and keeps files.
+        return Check(state, status.reason, critical=provider.kind != "cache")
 
     return check
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from executor.results import Claim, Results
-from shared.errors import Conflict, GalaksioError, Unavailable
+from shared.errors import Conflict, GalaksioError, JobUndone, Unavailable
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -53,7 +53,7 @@ class Once:
         """The result of `job_id`. The work goes on when a caller leaves; the next one gets its result.
 
         Raises `Conflict` (`job_id_conflict`) when the id stands for other work, `ExecutorLost` when the
-        executor that did the work died, and whatever `work` raises.
+        executor that did the work died, `JobUndone`, and whatever `work` raises.
         """
         if job_id in self._running:
             known, task = self._running[job_id]
@@ -64,6 +64,10 @@ class Once:
             self._running[job_id] = (fingerprint, task)
             task.add_done_callback(lambda done: self._forget(job_id, done))
         return await asyncio.shield(task)
+
+    async def undo(self, job_id: str) -> None:
+        """From now on the job has no result and is not run. One that runs at this moment ends as undone."""
+        await self._results.undo(job_id)
 
     def _forget(self, job_id: str, done: asyncio.Task[str]) -> None:
         del self._running[job_id]
@@ -86,6 +90,8 @@ class Once:
                 return await self._work(job_id, work)
             if claim is Claim.CONFLICT:
                 raise _conflict(job_id)
+            if claim is Claim.UNDONE:
+                raise JobUndone
             if claim is Claim.LOST:
                 raise ExecutorLost(
                     "The executor that ran this job died; what it did is not known. "
@@ -103,7 +109,8 @@ class Once:
                 await asyncio.shield(self._results.release(job_id))
             raise
         try:
-            await self._results.keep(job_id, result)
+            if not await self._results.keep(job_id, result) and await self._results.is_undone(job_id):
+                raise JobUndone
         except SQLAlchemyError as exc:
             log.error("result_not_kept", job_id=job_id, error=str(exc))
         return result

@@ -5,7 +5,8 @@ a row whose lease has run out belongs to an executor that died. Rules:
 
 - a result is kept for `ttl_s`, and the oldest go first beyond `max_rows` or `max_bytes`;
 - a failure of ours keeps nothing: the claim is given back and the same job id may run again;
-- a dead executor's claim is reported once as `executor_lost`, then it is gone as well.
+- a dead executor's claim is reported once as `executor_lost`, then it is gone as well;
+- a job that was undone is a row without a result: it blocks the job id for as long as a result would.
 """
 
 from collections.abc import Callable
@@ -66,6 +67,8 @@ _KEEP = (
     .values({name: bindparam(name) for name in ("result", "finished_at", "size_bytes")})
 )
 _RELEASE = delete(_TABLE).where(*_MINE)
+_UNDONE = "undone"
+"""In place of a fingerprint, which is 64 characters of hex."""
 
 
 class Claim(Enum):
@@ -75,6 +78,7 @@ class Claim(Enum):
     RUNNING = "running"
     LOST = "lost"
     CONFLICT = "conflict"
+    UNDONE = "undone"
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,7 @@ class Results:
         self.bounds = bounds
 
     async def open(self) -> None:
-        await self._database.write(Base.metadata.create_all)
-        await self._database.keep_private()  # it holds the customers' output
+        await self._database.create(Base.metadata)
 
     async def close(self) -> None:
         await self._database.close()
@@ -137,18 +140,45 @@ class Results:
             connection.execute(as_read)
             return Claim.RUNNING
         if found.fingerprint != fingerprint:
-            return Claim.CONFLICT
+            return Claim.UNDONE if found.fingerprint == _UNDONE else Claim.CONFLICT
         if found.result is not None:
             return str(found.result)
         if found.lease_until > now:
             return Claim.RUNNING
         return Claim.LOST if connection.execute(as_read).rowcount else Claim.RUNNING
 
-    async def keep(self, job_id: str, result: str) -> None:
-        """Finish a claim of ours with its result (JSON)."""
+    async def keep(self, job_id: str, result: str) -> bool:
+        """Finish a claim of ours with its result (JSON). Whether it was ours still."""
         values = {"result": result, "finished_at": self._clock(), "size_bytes": len(result)}
         mine = {"at_job": job_id, "at_owner": self._owner}
-        await self._database.write(lambda connection: connection.execute(_KEEP, {**values, **mine}))
+        changed = {**values, **mine}
+        return await self._database.write(lambda connection: connection.execute(_KEEP, changed).rowcount > 0)
+
+    async def undo(self, job_id: str) -> None:
+        """Neither keep a result of this job id, nor let anybody claim it. Idempotent."""
+        now = self._clock()
+        undone = {
+            "fingerprint": _UNDONE,
+            "result": None,
+            "finished_at": now,
+            "size_bytes": 0,
+            "lease_until": now,
+        }
+        row = {"job_id": job_id, "owner": self._owner, "created_at": now, **undone}
+        at_job = update(_TABLE).where(_TABLE.c.job_id == job_id).values(undone)
+
+        def work(connection: Connection) -> None:
+            if not connection.execute(at_job).rowcount:
+                connection.execute(_CLAIM, row)
+
+        try:
+            await self._database.write(work)
+        except IntegrityError:  # claimed just now
+            await self._database.write(work)
+
+    async def is_undone(self, job_id: str) -> bool:
+        undone = select(_TABLE.c.job_id).where(_TABLE.c.job_id == job_id, _TABLE.c.fingerprint == _UNDONE)
+        return await self._database.read(lambda connection: connection.execute(undone).first() is not None)
 
     async def release(self, job_id: str) -> None:
         """Give a claim of ours back: nothing is kept."""
@@ -185,9 +215,9 @@ def _same(found: Any) -> Any:
     return (JobRow.owner == found.owner) & (JobRow.lease_until == found.lease_until)
 
 
-def open_database(url: str | None, folder: Path) -> Database:
-    """The database of `url`, else `executor.sqlite` in `folder`. Raises `StartupError` for an odd URL."""
+def open_database(url: str | None, folder: Path, name: str = "executor.sqlite") -> Database:
+    """The database of `url`, else the file `name` in `folder`. Raises `StartupError` for an odd URL."""
     try:
-        return Database(database_url(url, folder / "executor.sqlite"))
+        return Database(database_url(url, folder / name))
     except (ArgumentError, ModuleNotFoundError) as exc:
         raise StartupError(f"DATABASE_URL cannot be used: {exc}.") from None

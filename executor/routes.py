@@ -1,5 +1,6 @@
 """HTTP of the executor: parse, call one thing, answer."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from fastapi import APIRouter, Body, Request
@@ -29,9 +30,9 @@ def _jobs(request: Request) -> Jobs:
     return jobs
 
 
-async def _answer(request: Request, body: Any, *, direct: bool) -> JSONResponse:
+async def _answer(body: Any, answer: Awaitable[dict[str, Any]]) -> JSONResponse:
     try:
-        return JSONResponse(await _jobs(request).do(body, direct=direct))
+        return JSONResponse(await answer)
     except GalaksioError as error:
         error.extra = {"jobId": job_id_of(body), "status": "failed", **error.extra}
         raise
@@ -40,7 +41,13 @@ async def _answer(request: Request, body: Any, *, direct: bool) -> JSONResponse:
 @router.post("/execute")
 async def execute(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
     """Do a task `{jobId, taskType, provider, …}` once; the same jobId again returns the kept result."""
-    return await _answer(request, body, direct=False)
+    return await _answer(body, _jobs(request).do(body, direct=False))
+
+
+@router.post("/undo")
+async def undo(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
+    """Take the job `{jobId, taskType, provider}` back: nothing of it remains, and it is not run again."""
+    return await _answer(body, _jobs(request).undo(body))
 
 
 @router.post("/run")
@@ -53,7 +60,7 @@ async def run(request: Request, body: Any = Body(None), stream: bool = False) ->
     accepted = request.headers.get("accept", "")
     if stream or NDJSON in accepted or EVENTS in accepted:
         return await streamed(_jobs(request).stream(body), job_id_of(body), events=EVENTS in accepted)
-    return await _answer(request, body, direct=True)
+    return await _answer(body, _jobs(request).do(body, direct=True))
 
 
 @router.get("/providers")

@@ -9,6 +9,8 @@ from executor.dependencies.works import LayerOptions
 from executor.sandbox.accounting.choose import Choice
 from executor.sandbox.options import Options, cores
 from executor.sandbox.uids import UID_BASE
+from executor.storage.options import StorageOptions
+from shared.http import MB
 from shared.settings import CommonSettings, names
 
 
@@ -22,6 +24,10 @@ class ExecutorSettings(CommonSettings):
     host: str = Field("127.0.0.1", validation_alias=names("EXECUTOR_HOST"))
     port: int = Field(8082, ge=1, le=65535, validation_alias=names("EXECUTOR_PORT", "PORT"))
     database_url: str | None = Field(None, validation_alias=names("DATABASE_URL"))
+
+    redis_url: SecretStr | None = Field(None, validation_alias=names("REDIS_URL"))
+    memcached_url: SecretStr | None = Field(None, validation_alias=names("MEMCACHED_URL"))
+    cache_max_mb: int = Field(64, ge=1, le=100_000, validation_alias=names("CACHE_MAX_MB"))
 
     sandbox: Literal["on", "off"] = Field("on", validation_alias=names("SANDBOX"))
     accounting: Choice = Field("auto", validation_alias=names("EXECUTOR_ACCOUNTING"))
@@ -48,6 +54,19 @@ class ExecutorSettings(CommonSettings):
     builds: int = Field(2, ge=1, le=64, validation_alias=names("EXECUTOR_BUILDS"))
     build_timeout_s: float = Field(30.0, gt=0, le=300, validation_alias=names("EXECUTOR_BUILD_TIMEOUT_S"))
 
+    storage_url: str | None = Field(None, validation_alias=names("STORAGE_URL"))
+    storage_max_bytes: int = Field(0, ge=0, validation_alias=names("STORAGE_MAX_BYTES"))
+    storage_reserve_bytes: int = Field(2**30, ge=0, validation_alias=names("STORAGE_RESERVE_BYTES"))
+    upload_ttl_s: int = Field(3600, ge=60, le=86_400, validation_alias=names("UPLOAD_TTL_S"))
+    uploads_at_once: int = Field(16, ge=1, le=1000, validation_alias=names("UPLOADS_AT_ONCE"))
+    aws_access_key_id: str | None = Field(None, validation_alias=names("AWS_ACCESS_KEY_ID"))
+    aws_secret_access_key: SecretStr | None = Field(None, validation_alias=names("AWS_SECRET_ACCESS_KEY"))
+    aws_session_token: SecretStr | None = Field(None, validation_alias=names("AWS_SESSION_TOKEN"))
+    aws_region: str | None = Field(None, validation_alias=names("AWS_REGION", "AWS_DEFAULT_REGION"))
+    aws_endpoint_url: str | None = Field(
+        None, validation_alias=names("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    )
+
     result_ttl_s: int = Field(86_400, ge=1, validation_alias=names("EXECUTOR_RESULT_TTL_S"))
     results_max: int = Field(10_000, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX"))
     results_max_bytes: int = Field(2**30, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX_BYTES"))
@@ -61,6 +80,10 @@ class ExecutorSettings(CommonSettings):
         return value
 
     @property
+    def cache_max_bytes(self) -> int:
+        return self.cache_max_mb * 1024 * 1024
+
+    @property
     def layer_options(self) -> LayerOptions:
         return LayerOptions(
             home=self.galaksio_home,
@@ -72,6 +95,28 @@ class ExecutorSettings(CommonSettings):
             ttl_s=self.layer_ttl_s,
             builds=self.builds,
             timeout_s=self.build_timeout_s,
+        )
+
+    @property
+    def storage_options(self) -> StorageOptions:
+        """What is not set here for S3 (a role of the machine, say) obstore finds in the environment."""
+        secrets = {"secret_access_key": self.aws_secret_access_key, "token": self.aws_session_token}
+        s3 = {
+            "access_key_id": self.aws_access_key_id,
+            "region": self.aws_region,
+            "endpoint": self.aws_endpoint_url,
+            **{name: secret.get_secret_value() for name, secret in secrets.items() if secret},
+        }
+        return StorageOptions(
+            home=self.galaksio_home,
+            url=self.storage_url,
+            database_url=self.database_url,
+            s3={name: value for name, value in s3.items() if value},
+            max_bytes=self.storage_max_bytes,
+            reserve_bytes=self.storage_reserve_bytes,
+            max_upload_bytes=self.max_upload_mb * MB,
+            upload_ttl_s=self.upload_ttl_s,
+            uploads=self.uploads_at_once,
         )
 
     @property

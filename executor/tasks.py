@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from executor.providers.base import Registry, Task
+from executor.providers.base import Provider, Registry, Task
 from shared.errors import BadRequest
 
 INVALID = "Invalid task: jobId, taskType, and provider are required"
@@ -43,20 +43,42 @@ def parse_task(body: Any, registry: Registry, *, direct: bool = False) -> Ask:
         task_type = task_type or "run"
     elif not (job_id and task_type and provider):
         raise BadRequest(INVALID, code="invalid_task")
-    if job_id is not None and not (isinstance(job_id, str) and 0 < len(job_id) <= JOB_ID_CHARACTERS):
+    if job_id is not None:
+        _check_job_id(job_id)
+    kind, provider = _who(task_type, provider, registry)
+    request = registry.kinds[kind].parse({**body, "taskType": task_type})
+    return Ask(Task(job_id or uuid.uuid4().hex, kind, provider, request), keep=job_id is not None)
+
+
+def parse_undo(body: Any, registry: Registry) -> tuple[str, Provider]:
+    """The job id of a body of `POST /undo`, and whose work it was. Raises `BadRequest`."""
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object", code="invalid_body")
+    job_id, task_type, provider = (body.get(name) for name in ("jobId", "taskType", "provider"))
+    if not (job_id and task_type and provider):
+        raise BadRequest(INVALID, code="invalid_task")
+    _check_job_id(job_id)
+    return str(job_id), registry.providers[_who(task_type, provider, registry)]
+
+
+def _check_job_id(job_id: Any) -> None:
+    if not (isinstance(job_id, str) and 0 < len(job_id) <= JOB_ID_CHARACTERS):
         raise BadRequest(
             f"jobId must be a text of 1 to {JOB_ID_CHARACTERS} characters", code="invalid_job_id"
         )
-    kind = registry.kind_of(task_type) if isinstance(task_type, str) else None
+
+
+def _who(task_type: Any, provider: Any, registry: Registry) -> tuple[str, str]:
+    """The kind of work, and the name of whom to give it to."""
+    kind = registry.kind_of(task_type, provider) if isinstance(task_type, str) else None
     if kind is None:
         known = ", ".join(registry.task_types())
         raise BadRequest(f"Unknown taskType; known are {known}.", code="unknown_task_type")
     provider = provider or registry.kinds[kind].DEFAULT_PROVIDER
-    if (kind, provider) not in registry.providers:
+    if not isinstance(provider, str) or (kind, provider) not in registry.providers:
         known = ", ".join(registry.names(kind))
         raise BadRequest(f"Unknown provider for {kind}; known are {known}.", code="unknown_provider")
-    request = registry.kinds[kind].parse({**body, "taskType": task_type})
-    return Ask(Task(job_id or uuid.uuid4().hex, kind, str(provider), request), keep=job_id is not None)
+    return kind, provider
 
 
 def job_id_of(body: Any) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 
+from shared.caches.limits import OPERATIONS_INCLUDED
 from shared.errors import BadRequest, describe_validation
 from shared.jobs import (
     DEFAULT_SIZE,
@@ -19,6 +20,7 @@ from shared.quotes import OPERATIONS, Kind
 from shared.requirements import MAX_DEPENDENCIES
 
 MAX_SIZE_BYTES = 1 << 40
+MAX_OPERATIONS = 10**9
 
 
 def _either(name: str, camel: str, *more: str) -> AliasChoices:
@@ -93,9 +95,10 @@ class StoreAsk(Ask):
 
 
 class CacheAsk(Ask):
-    """Cache: one cache in `region`. The size fields of other price models are read and ignored."""
+    """Cache: `operations` of one cache in `region`. The size fields of other price models are ignored."""
 
     region: str = Field("us-east-1", max_length=64)
+    operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=MAX_OPERATIONS)
 
 
 ASKS: dict[Kind, type[Ask]] = {"compute": RunAsk, "storage": StoreAsk, "cache": CacheAsk}

@@ -15,4 +15,5 @@ use_pip_settings "$venv"
 install_uv "$venv"
 install_locked "$venv/bin/uv" "$venv" requirements/dev.lock
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation -e .
+scripts/memcached.sh >/dev/null 2>&1 || true
 echo "$want" > "$stamp"

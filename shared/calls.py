@@ -5,7 +5,7 @@ redirects, no cookies, no proxy from the environment, and no answer is read beyo
 """
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -70,8 +70,39 @@ class Caller:
         sent = {"Content-Type": "application/json", **(headers or {})}
         return await self._call("POST", path, body, sent, timeout_s)
 
+    async def put_stream(
+        self, path: str, content: AsyncIterator[bytes], *, headers: Mapping[str, str], timeout_s: float
+    ) -> Answer:
+        """Put a body as it comes. Raises `NoAnswer`, and whatever `content` raises: then it was cut off."""
+        sent = {"Content-Type": "application/octet-stream", **headers}
+        failed: list[BaseException] = []
+
+        async def watched() -> AsyncIterator[bytes]:
+            try:
+                async for part in content:
+                    yield part
+            except BaseException as exc:
+                failed.append(exc)
+                raise
+
+        try:
+            return await self._call("PUT", path, watched(), sent, timeout_s)
+        except NoAnswer:
+            if failed:
+                raise failed[0] from None
+            raise
+
+    async def delete(self, path: str, headers: Mapping[str, str]) -> Answer:
+        """Raises `NoAnswer`."""
+        return await self._call("DELETE", path, None, headers, None)
+
     async def _call(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float | None
+        self,
+        method: str,
+        path: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
+        timeout_s: float | None,
     ) -> Answer:
         timeout = aiohttp.ClientTimeout(
             total=self._timeout_s if timeout_s is None else timeout_s, sock_connect=CONNECT_TIMEOUT_S

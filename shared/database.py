@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from starlette.requests import Request
@@ -78,20 +78,28 @@ class Database:
     async def migrate(self, script_location: str, version_table: str) -> None:
         """Bring the tables up to date, one process at a time. Raises `StartupError` if it cannot."""
 
-        def upgrade(connection: Connection) -> None:
-            if not self.is_sqlite:
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            _upgrade(connection, script_location, version_table)
-
         try:
-            async with AsyncExitStack() as stack:
-                if self._file is not None:
-                    await stack.enter_async_context(_file_lock(Path(f"{self._file}.lock")))
-                await self.write(upgrade)
+            await self._alone(lambda connection: _upgrade(connection, script_location, version_table))
             await self.keep_private()
         except (SQLAlchemyError, OSError) as exc:
             reason = str(exc).splitlines()[0]
             raise StartupError(f"The database cannot be opened or migrated: {reason}.") from exc
+
+    async def create(self, metadata: MetaData) -> None:
+        """Make the tables that are missing, one process at a time. Raises `SQLAlchemyError` or `OSError`."""
+        await self._alone(metadata.create_all)
+        await self.keep_private()
+
+    async def _alone(self, work: Callable[[Connection], Any]) -> None:
+        def locked(connection: Connection) -> None:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            work(connection)
+
+        async with AsyncExitStack() as stack:
+            if self._file is not None:
+                await stack.enter_async_context(_file_lock(Path(f"{self._file}.lock")))
+            await self.write(locked)
 
     async def keep_private(self) -> None:
         """Nobody but the owner may read the file."""

@@ -4,8 +4,9 @@ import hmac
 import ipaddress
 import os
 import re
+import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from importlib.util import find_spec
 
@@ -25,7 +26,9 @@ from shared.errors import (
 )
 from shared.logs import set_request_id
 
-MAX_BODY_BYTES = 10 * 1024 * 1024
+MB = 1024 * 1024
+MAX_BODY_BYTES = 10 * MB
+RECURSION_LIMIT = 1000
 HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
 REQUEST_ID = b"x-request-id"
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -98,19 +101,26 @@ class ReadableStartup:
 
 
 class BodyLimit:
-    """A body over `limit_bytes` is answered 413, from its declared length or once that much was read."""
+    """A body over `limit_bytes` is answered 413, from its declared length or once that much was read.
 
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+    `larger` are the limits of routes that read their bodies as a stream, by method and path.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limit_bytes: int, larger: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
         self.app = app
         self.limit_bytes = limit_bytes
+        self.larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        limit_bytes = self.larger.get((scope["method"], scope["path"]), self.limit_bytes)
         declared = header(scope, b"content-length")
-        if declared.isdigit() and int(declared) > self.limit_bytes:
-            await error_response(self._too_large())(scope, receive, send)
+        if declared.isdigit() and int(declared) > limit_bytes:
+            await error_response(body_too_large(limit_bytes))(scope, receive, send)
             return
         seen = 0
 
@@ -118,16 +128,15 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self.limit_bytes:
-                raise self._too_large()
+            if seen > limit_bytes:
+                raise body_too_large(limit_bytes)
             return message
 
         await self.app(scope, counted, send)
 
-    def _too_large(self) -> GalaksioError:
-        return GalaksioError(
-            f"the body is over {self.limit_bytes // 1024 // 1024} MB", status=413, code="body_too_large"
-        )
+
+def body_too_large(limit_bytes: int) -> GalaksioError:
+    return GalaksioError(f"the body is over {limit_bytes // MB} MB", status=413, code="body_too_large")
 
 
 class InternalOnly:
@@ -184,6 +193,10 @@ EXPOSED_HEADERS = [
     "X-Request-ID",
     "Location",
     "Retry-After",
+    "ETag",
+    "Accept-Ranges",
+    "Content-Range",
+    "Content-Disposition",
 ]
 ALLOWED_HEADERS = [
     "PAYMENT-SIGNATURE",
@@ -191,6 +204,13 @@ ALLOWED_HEADERS = [
     "Content-Type",
     "Access-Control-Expose-Headers",
     "Authorization",
+    "Range",
+    # What the clients of Upstash Redis send.
+    "Upstash-Encoding",
+    "Upstash-Sync-Token",
+    "Upstash-Telemetry-Platform",
+    "Upstash-Telemetry-Runtime",
+    "Upstash-Telemetry-Sdk",
 ]
 
 
@@ -203,12 +223,16 @@ def new_app(
     internal: bool = False,
     token: str | None = None,
     inner: Sequence[Middleware] = (),
+    larger_bodies: Mapping[tuple[str, str], int] | None = None,
 ) -> FastAPI:
     """A FastAPI app with the house's errors, request ids, body cap (413) and CORS.
 
     `internal=True` puts `InternalOnly(token)` in front of everything but health; `inner` middleware
-    stands behind request ids and CORS, the first one outermost.
+    stands behind request ids and CORS, the first one outermost; `larger_bodies` are bytes by method and path.
     """
+    # py_ecc, which eth-account imports, raises it to 100,000. So deep, C code that reads a body of `[[[[…`
+    # runs over its stack, and the process is gone; at Python's own limit it raises `RecursionError`.
+    sys.setrecursionlimit(RECURSION_LIMIT)
     app = FastAPI(
         title=service,
         description=description,
@@ -218,7 +242,7 @@ def new_app(
         telemetry=None if _TELEMETRY_INSTALLED else {"tracing": False, "metrics": False, "logs": False},
     )
     install_error_handlers(app)
-    app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, larger=larger_bodies)
     if internal:
         app.add_middleware(InternalOnly, token=token, open_paths=HEALTH_PATHS)
     for middleware in reversed(inner):

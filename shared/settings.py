@@ -35,6 +35,7 @@ class CommonSettings(BaseModel):
     galaksio_home: Path = Field(Path("~/.galaksio"), validation_alias=names("GALAKSIO_HOME"))
     internal_api_token: SecretStr | None = Field(None, validation_alias=names("INTERNAL_API_TOKEN"))
     x402_network: str = Field("base-sepolia", validation_alias=names("X402_NETWORK"))
+    max_upload_mb: int = Field(100, ge=1, le=10_000, validation_alias=names("MAX_UPLOAD_MB"))
     cors_origins: list[str] = Field(
         default_factory=list, validation_alias=names("CORS_ORIGINS", "CORS_ORIGIN")
     )

@@ -1,4 +1,4 @@
-"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres.
+"""Fixtures that several folders share: a real stack, a funded wallet, a real Postgres, Valkey, Memcached.
 
 `make test` runs whole modules in several processes at once. Each process has session fixtures of its own;
 what belongs to the machine is shared: take ports from `tests.support.ports`, look for processes and cgroups
@@ -17,7 +17,9 @@ import httpx
 import pytest
 
 from executor.sandbox.orphans import kill_orphans
+from tests.support.memcached import running_memcached
 from tests.support.services import Stack, running_stack
+from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
 
 TESTS = Path(__file__).parent
@@ -68,6 +70,20 @@ def http(stack: Stack) -> Iterator[httpx.Client]:
     """A client of the broker."""
     with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False, verify=False) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Valkey from its wheel, for the session: use ids of your own in it."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey.url
+
+
+@pytest.fixture(scope="session")
+def memcached_url() -> Iterator[str]:
+    """A real Memcached for the session, where this machine has one."""
+    with running_memcached() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

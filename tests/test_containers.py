@@ -51,6 +51,14 @@ def test_devnet_comes_only_with_its_profile(compose: Any) -> None:
     assert all("profiles" not in compose["services"][name] for name in SERVICES)
 
 
+def test_broker_and_executor_keep_caches_in_one_valkey_that_is_published_nowhere(compose: Any) -> None:
+    for name in ("broker", "executor"):
+        address = compose["services"][name]["environment"]["REDIS_URL"]
+        assert address == "${REDIS_URL:-redis://valkey:6379/0}", name
+    assert compose["services"]["valkey"]["ports"] == []
+    assert "caches:/data" in compose["services"]["valkey"]["volumes"]
+
+
 def test_the_executors_seccomp_profile_lets_bubblewrap_work(compose: Any) -> None:
     options = compose["services"]["executor"]["security_opt"]
     assert "systempaths=unconfined" in options

@@ -1,10 +1,16 @@
 """The gate of a host that charges nothing (`X402_ENABLED=false`)."""
 
+import json
 import math
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from broker.addresses import public_address
+from broker.caches.tokens import Tokens
 from broker.clients import ExecutorClient
+from broker.operations import Shown
+from broker.payments.gate import shown
+from broker.payments.intake import Intake
 from broker.payments.ledger import Ledger
 from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
@@ -18,35 +24,55 @@ NO_STORE = {"Cache-Control": "no-store"}
 class FreeGate:
     """`X402_ENABLED=false`: every call is worked on and nothing is charged."""
 
-    def __init__(self, pricing: Pricing, ledger: Ledger, executor: ExecutorClient, results: Results) -> None:
+    def __init__(
+        self,
+        *,
+        pricing: Pricing,
+        ledger: Ledger,
+        executor: ExecutorClient,
+        results: Results,
+        intake: Intake,
+        tokens: Tokens,
+        public_base_url: str | None,
+    ) -> None:
         self._pricing = pricing
         self._ledger = ledger
         self._executor = executor
         self._results = results
+        self._intake = intake
+        self._tokens = tokens
+        self._public_base_url = public_base_url
 
     async def answer(self, call: Call) -> Response:
-        work = call.operation.parse(call.body)
-        hash_ = call.hash(work)
-        offer = await self._pricing.offer(call.operation, work, hash_)
-        limit_ms = math.ceil(work.time_limit_s * 1000)
-        new = NewJob(call.operation.name, hash_, offer, "anonymous", work.task, limit_ms, call.label)
-        job_id = await self._ledger.open_unpaid(new)
+        async with self._intake.take(call) as taken:
+            work, operation = taken.work, call.operation
+            if operation.check is not None:
+                await operation.check(call.scope["app"].state, work)
+            offer = await self._pricing.offer(operation, work, call.offer_hash(work))
+            task = await taken.task(offer)
+            limit_ms = math.ceil(work.time_limit_s * 1000)
+            new = NewJob(operation.name, call.hash(work), offer, "anonymous", task, limit_ms, call.label)
+            job_id = await self._ledger.open_unpaid(new)
+            taken.kept = True
         try:
             result = await self._executor.execute(
-                job_id, call.operation.name, offer.provider, work.task, work.time_limit_s
+                job_id, operation.task_type, offer.provider, task, work.time_limit_s
             )
             body = {
                 "jobId": job_id,
                 "status": "completed",
                 "provider": offer.provider,
                 "price_usd": "0",
-                "result": call.operation.read_result(result),
+                "result": operation.read_result(result),
             }
         except GalaksioError as error:
             await self._ledger.finish_unpaid(job_id, None, error.code)
             raise
-        await self._ledger.finish_unpaid(job_id, await self._results.keep(job_id, body), None)
-        return JSONResponse(body, headers=NO_STORE)
+        kept = await self._results.keep(job_id, body)
+        await self._ledger.finish_unpaid(job_id, kept, None)
+        to = Shown(public_address(call.scope, self._public_base_url), self._tokens)
+        told = shown(operation, json.dumps(body).encode(), to)
+        return Response(told, media_type="application/json", headers=NO_STORE)
 
     async def drain(self) -> None:
         """Nothing is owed to anybody."""

@@ -5,15 +5,16 @@ from where it stands: the executor does a job id once however often it is asked,
 authorization once however often it is settled.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from broker.clients import ExecutorClient
+from broker.operations import OPERATIONS
 from broker.payments.chain import Chain
 from broker.payments.checks import SETTLE_MARGIN_S
 from broker.payments.ledger import Ledger
-from broker.payments.operations import OPERATIONS
 from broker.payments.records import JobRow, KeptResult, PaymentRow, Reservation
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Settlement, Unknown
@@ -28,6 +29,7 @@ FIRST_RETRY_MS = 1_000
 LONGEST_RETRY_MS = 300_000
 EXPIRY_MARGIN_S = 120
 """How long after `validBefore` an unused authorization is believed to stay unused: clocks differ."""
+UNDO_AT_ONCE, UNDO_AGAIN_MS = 16, 5_000
 ALARM_AFTER = 10
 """So many fruitless looks at an unknown settlement are worth a person's attention."""
 
@@ -112,29 +114,46 @@ class Fulfilment:
     async def _run(self, payment: PaymentRow, job: JobRow, *, again: bool = False) -> Ended:
         paid_ahead = payment.transaction_hash is not None
         if again and not paid_ahead and self._too_late(payment):
-            return Ended(await self._ledger.void(payment, "authorization_expired"))
+            return Ended(await self._ledger.void(payment, "authorization_expired", undo=_leaves(job)))
         try:
             kept = await self._results.keep(job.id, await self._do(payment, job))
         except GalaksioError as error:
-            return await self._failed(payment, error)
+            return await self._failed(payment, job, error)
         except Exception:
             log.exception("work_failed_unexpectedly", job_id=job.id)
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
-            return await self._failed(payment, ours)
+            return await self._failed(payment, job, ours)
         payment = await self._ledger.keep_result(payment, kept)
         ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
         return replace(ended, kept=kept)
 
-    async def _failed(self, payment: PaymentRow, error: GalaksioError) -> Ended:
+    async def _failed(self, payment: PaymentRow, job: JobRow, error: GalaksioError) -> Ended:
         """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
         if payment.transaction_hash is not None:
             return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
-        return Ended(await self._ledger.void(payment, error.code), error=error)
+        return Ended(await self._ledger.void(payment, error.code, undo=_leaves(job)), error=error)
+
+    async def take_back(self) -> int:
+        """Have what unpaid jobs left behind removed; returns how many that was."""
+        left = await self._ledger.to_undo(UNDO_AT_ONCE)
+        done = await asyncio.gather(*map(self._take_back, left))
+        return sum(done)
+
+    async def _take_back(self, job: JobRow) -> bool:
+        try:
+            await self._executor.undo(job.id, OPERATIONS[job.operation].task_type, job.provider)
+        except GalaksioError as exc:
+            log.warning("not_taken_back_yet", job_id=job.id, reason=exc.message)
+            await self._ledger.undone(job.id, again_in_ms=UNDO_AGAIN_MS)
+            return False
+        await self._ledger.undone(job.id)
+        log.info("taken_back", job_id=job.id, operation=job.operation)
+        return True
 
     async def _do(self, payment: PaymentRow, job: JobRow) -> dict[str, object]:
         operation = OPERATIONS[job.operation]
         result = await self._executor.execute(
-            job.id, operation.name, job.provider, job.task or {}, job.time_limit_ms / 1000
+            job.id, operation.task_type, job.provider, job.task or {}, job.time_limit_ms / 1000
         )
         return completed(job, operation.read_result(result), payment.amount_atomic)
 
@@ -164,7 +183,9 @@ class Fulfilment:
             return Ended(payment)
         if isinstance(outcome, Refused):
             log.warning("settlement_refused", job_id=payment.job_id, reason=outcome.reason)
-            return Ended(await self._ledger.rejected(payment, outcome.reason), refusal=outcome.reason)
+            undo = payment.settle == "after" and _leaves(await self._job(payment))
+            payment = await self._ledger.rejected(payment, outcome.reason, undo=undo)
+            return Ended(payment, refusal=outcome.reason)
         wait_ms = min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** min(payment.attempts, 20))
         say = log.error if payment.attempts >= ALARM_AFTER else log.warning
         say("settlement_unknown", job_id=payment.job_id, reason=outcome.reason, attempts=payment.attempts)
@@ -194,6 +215,11 @@ class Fulfilment:
         if job is None:
             raise GalaksioError("the job of this payment cannot be found", code="job_missing")
         return job
+
+
+def _leaves(job: JobRow) -> bool:
+    """Whether the work leaves something behind when it is done."""
+    return OPERATIONS[job.operation].leaves
 
 
 def completed(job: JobRow, result: dict[str, object], amount_atomic: int) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """The payment gate: nothing is sold that is not paid, nothing is paid twice (payments.md §3-5).
 
-strict headers → body → offer → local checks → reserve → verify → run → keep → settle → release
+strict headers → local checks → body → offer → reserve → verify → run → keep → settle → release
 """
 
 import asyncio
+import json
 import math
 import re
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from broker.addresses import public_address
+from broker.caches.tokens import Tokens
+from broker.operations import Operation, Shown, Work
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
+from broker.payments.intake import Intake, Taken
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
-from broker.payments.operations import Work
-from broker.payments.paid_route import Call
+from broker.payments.paid_route import PAYMENT_REQUIRED, Call
 from broker.payments.pricing import Pricing
 from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, LedgerError, NewJob, PaymentRow
 from broker.payments.repeats import may_be_told_again
@@ -49,6 +52,8 @@ class PaymentGate:
         ledger: Ledger,
         fulfilment: Fulfilment,
         results: Results,
+        intake: Intake,
+        tokens: Tokens,
         limits: RateLimits,
         clock: Clock,
         public_base_url: str | None,
@@ -59,6 +64,8 @@ class PaymentGate:
         self._ledger = ledger
         self._fulfilment = fulfilment
         self._results = results
+        self._intake = intake
+        self._tokens = tokens
         self._limits = limits
         self._clock = clock
         self._public_base_url = public_base_url
@@ -67,13 +74,37 @@ class PaymentGate:
     async def answer(self, call: Call) -> Response:
         """Answer one request to a paid route. Raises `GalaksioError` for what is wrong with it."""
         payment = read_payment(call.scope["headers"])
-        if not call.body:
+        if call.upload is None and not call.body and not call.operation.empty_body:
             return await self._discovery(call, payment)
-        work = call.operation.parse(call.body)
         if payment is None:
-            return await self._challenge(call, work, "payment required")
+            work = await self._intake.look(call)
+            await self._check(call, work)
+            return await self._challenge(call, work, *call.why)
+        if call.upload is not None:
+            # Whoever does not pay does not get a stranger's file onto our disk either.
+            await self._check_payer(payment)
+        async with self._intake.take(call) as taken:
+            if call.upload is None:
+                await self._check_payer(payment)
+            return await self._paid(call, taken, payment)
+
+    async def drain(self) -> None:
+        """Wait for the paid work that is under way (at shutdown)."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    # -- the flow ------------------------------------------------------------------------------
+
+    async def _check_payer(self, payment: Payment) -> None:
         check_addressed_to_us(payment, self._terms)
         await self._limits.count_payer(payment.authorization.payer)
+
+    async def _check(self, call: Call, work: Work) -> None:
+        if call.operation.check is not None:
+            await call.operation.check(call.scope["app"].state, work)
+
+    async def _paid(self, call: Call, taken: Taken, payment: Payment) -> Response:
+        work = taken.work
         if payment.identifier is not None and (known := await self._known(payment)):
             return await self._again(call, work, known)
         try:
@@ -85,14 +116,8 @@ class PaymentGate:
             if isinstance(exc, BadRequest):
                 raise
             return await self._challenge(call, work, exc.message, exc.code)
-        return await self._take(call, work, payment, offer)
-
-    async def drain(self) -> None:
-        """Wait for the paid work that is under way (at shutdown)."""
-        if self._running:
-            await asyncio.wait(self._running)
-
-    # -- the flow ------------------------------------------------------------------------------
+        await self._check(call, work)
+        return await self._take(call, taken, payment, offer)
 
     async def _accepted_offer(self, call: Call, work: Work, payment: Payment) -> Offer:
         auth = payment.authorization
@@ -100,7 +125,7 @@ class PaymentGate:
         offer_id = echoed.get("quoteId") if isinstance(echoed, dict) else None
         if offer_id is not None and not (isinstance(offer_id, str) and _OFFER_ID.fullmatch(offer_id)):
             raise BadRequest("payment header: extra.quoteId is none of ours", code="invalid_payment")
-        offer = await self._offers.payable(call.hash(work), auth.value, offer_id)
+        offer = await self._offers.payable(call.offer_hash(work), auth.value, offer_id)
         if offer is None:
             raise PaymentRefused(
                 "no offer of this amount stands for this request (it expired, or the request changed)",
@@ -111,8 +136,9 @@ class PaymentGate:
         check_window(auth, self._clock(), work.time_limit_s)
         return offer
 
-    async def _take(self, call: Call, work: Work, payment: Payment, offer: Offer) -> Response:
+    async def _take(self, call: Call, taken: Taken, payment: Payment, offer: Offer) -> Response:
         """Reserve the authorization and carry it to its end."""
+        work = taken.work
         requirements = (
             self._terms.v1(offer, self._resource(call), call.operation.description).model_dump(by_alias=True)
             if payment.version == 1
@@ -124,7 +150,7 @@ class PaymentGate:
             request_hash=call.hash(work),
             offer=offer,
             requester=auth.payer,
-            task=work.task,
+            task=await taken.task(offer),
             time_limit_ms=math.ceil(work.time_limit_s * 1000),
             label=call.label,
         )
@@ -134,6 +160,7 @@ class PaymentGate:
             if known is None:
                 raise Unavailable("the payment could not be recorded; nothing was charged")
             return await self._again(call, work, known)
+        taken.kept = True
         # From here on the work goes on whether or not the client stays on the line.
         task = asyncio.create_task(self._fulfilment.begin(claimed))
         self._running.add(task)
@@ -149,7 +176,7 @@ class PaymentGate:
     async def _answer_for(self, call: Call, work: Work, ended: Ended) -> Response:
         row = ended.payment
         if row.state == "settled" and ended.error is None:
-            return await self._deliver(row, ended.kept)
+            return await self._deliver(call, row, ended.kept)
         if row.state == "settled":
             raise await self._refund_owed(row)
         if row.state == "unknown":
@@ -187,7 +214,7 @@ class PaymentGate:
             )
         row = await self._when_finished(row)
         if row.state == "settled":
-            return await self._deliver(row)
+            return await self._deliver(call, row)
         if row.state == "rejected":
             return await self._withhold(call, work, row)
         if row.state == "voided":
@@ -209,8 +236,8 @@ class PaymentGate:
 
     # -- answers -------------------------------------------------------------------------------
 
-    async def _deliver(self, row: PaymentRow, kept: KeptResult | None = None) -> Response:
-        """The kept result with its receipt, the same bytes however often it is asked for."""
+    async def _deliver(self, call: Call, row: PaymentRow, kept: KeptResult | None = None) -> Response:
+        """The kept result with its receipt, the same however often it is asked for."""
         body: bytes | None
         if kept is not None and kept.text is not None:
             body = kept.text.encode()
@@ -219,6 +246,7 @@ class PaymentGate:
             body = None if job is None else await self._results.read(job)
         if body is None:
             raise await self._refund_owed(row)
+        body = shown(call.operation, body, Shown(self._address(call), self._tokens))
         receipt = self._receipt(row, success=True, transaction=row.transaction_hash)
         return Response(body, media_type="application/json", headers={**receipt, **NO_STORE})
 
@@ -248,13 +276,13 @@ class PaymentGate:
         call: Call,
         work: Work,
         error: str,
-        code: str = "payment_required",
+        code: str = PAYMENT_REQUIRED,
         receipt: dict[str, str] | None = None,
     ) -> Response:
         offer = await self._pricing.offer(
-            call.operation, work, call.hash(work), work_is_done=receipt is not None
+            call.operation, work, call.offer_hash(work), work_is_done=receipt is not None
         )
-        if code == "payment_required":
+        if code == PAYMENT_REQUIRED:
             may_be_told_again(call.scope, self._offers.told_until_ms(offer))
         return challenge(
             self._terms,
@@ -285,8 +313,20 @@ class PaymentGate:
         return receipt_header(row.x402_version, self._terms.network, payer=row.payer, **fields)
 
     def _resource(self, call: Call) -> str:
-        """The absolute address of the route."""
-        return public_address(call.scope, self._public_base_url) + call.route
+        """The absolute address of what is sold."""
+        return self._address(call) + call.path
+
+    def _address(self, call: Call) -> str:
+        return public_address(call.scope, self._public_base_url)
+
+
+def shown(operation: Operation, kept: bytes, to: Shown) -> bytes:
+    """A kept answer as it is told: with what depends on who asks, and where."""
+    if operation.shown is None:
+        return kept
+    answer = json.loads(kept)
+    answer["result"] = operation.shown(answer["result"], to)
+    return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _pending(job_id: str) -> Response:

@@ -24,16 +24,20 @@ from sqlalchemy import Connection, Executable, Row, Update, and_, bindparam, lit
 from broker.payments.records import (
     EXPOSED,
     IN_FLIGHT,
+    JobRow,
     KeptResult,
     LedgerError,
     PaymentRow,
     State,
+    read_job,
     read_payment_row,
 )
 from broker.payments.reservations import Reservations
-from broker.tables import jobs, payments, refunds
+from broker.tables import UNDO, jobs, payments, refunds
 from shared.jobs import JobStatus
 from shared.prepared import run
+
+_NO_RESULT = {"response": None, "response_file": None, "response_hash": None}
 
 
 class Ledger(Reservations):
@@ -75,13 +79,17 @@ class Ledger(Reservations):
             payment, source, "settled", fields=fields, job_status="completed", forget_task=True
         )
 
-    async def rejected(self, payment: PaymentRow, reason: str) -> PaymentRow:
-        """Refused for certain. Work that was done is withheld; work paid ahead never began."""
+    async def rejected(self, payment: PaymentRow, reason: str, *, undo: bool = False) -> PaymentRow:
+        """Refused for certain. Work that was done is withheld; work paid ahead never began.
+
+        With `undo` it left something behind: that is to be taken back, and there is no result any more.
+        """
         return await self._move(
             payment,
             ("settling", "unknown"),
             "rejected",
             fields={"reason": reason},
+            job={**_NO_RESULT, "undo_due": self._now_ms()} if undo else None,
             job_status="unpaid" if payment.settle == "after" else "failed",
             forget_task=True,
         )
@@ -95,21 +103,38 @@ class Ledger(Reservations):
         }
         return await self._move(payment, ("settling", "unknown"), "unknown", fields=fields)
 
-    async def void(self, payment: PaymentRow, reason: str) -> PaymentRow:
-        """Nothing ran to a result and nothing was broadcast: the authorization is free again."""
+    async def void(self, payment: PaymentRow, reason: str, *, undo: bool = False) -> PaymentRow:
+        """Nothing ran to a result and nothing was broadcast: the authorization is free again.
+
+        With `undo` the work was begun and may have left something behind, which is to be taken back.
+        """
         if payment.transaction_hash is not None:
             raise LedgerError(f"payment {payment.id} has moved money and cannot be voided")
         job = await self.job(payment.job_id)
         has_result = job is not None and job.has_result
+        left = {"undo_due": self._now_ms()} if undo else {}
         return await self._move(
             payment,
             ("reserved", "running"),
             "voided",
             fields={"reason": reason},
-            job={} if has_result else {"error": reason},
+            job=left if has_result else {**left, "error": reason},
             job_status="unpaid" if has_result else "failed",
             forget_task=True,
         )
+
+    async def to_undo(self, limit: int) -> list[JobRow]:
+        """Jobs that left something behind, to be taken back now."""
+        query = select(jobs).where(UNDO, jobs.c.undo_due <= self._now_ms()).order_by(jobs.c.undo_due)
+        return await self._database.read(
+            lambda connection: [read_job(row) for row in connection.execute(query.limit(limit))]
+        )
+
+    async def undone(self, job_id: str, *, again_in_ms: int | None = None) -> None:
+        """Nothing of the job remains; or that is not certain yet, and is to be tried again."""
+        due = None if again_in_ms is None else self._now_ms() + again_in_ms
+        done = update(jobs).where(jobs.c.id == job_id).values(undo_due=due)
+        await self._database.write(lambda connection: connection.execute(done))
 
     async def owe_refund(self, payment: PaymentRow, reason: str) -> PaymentRow:
         """Paid ahead and the work failed: the payment stands, and the same amount is owed back."""

@@ -5,30 +5,40 @@ payment and has the work done; the endpoint itself only describes the route, and
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from broker.operations import Operation, Work
 from broker.payments.offers import request_hash
-from broker.payments.operations import Operation, Work
 from broker.storefront.accept import wants_html
+from broker.uploads import Upload, is_multipart
 from shared.errors import GalaksioError
+from shared.http import MAX_BODY_BYTES, body_too_large, header
+
+PAYMENT_REQUIRED = "payment_required"
 
 
 @dataclass
 class Call:
-    """One request to a paid route, its body read. `route` is the path as declared, never as spelled."""
+    """One request to a paid route. `route` is the path as declared, never as spelled.
+
+    Its `body` was read, or is an `upload` that is read while it is worked on. `why` says what a payment is
+    asked for, to people and to programs.
+    """
 
     operation: Operation
     route: str
     scope: Scope
     body: bytes
-    _hash: str | None = None
+    upload: Upload | None = None
+    why: tuple[str, str] = ("payment required", PAYMENT_REQUIRED)
+    _hashes: dict[str, str] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -48,11 +58,27 @@ class Call:
         """A browser asks: a 402 is answered as a page."""
         return wants_html(self.scope["headers"])
 
+    @property
+    def params(self) -> dict[str, str]:
+        return dict(self.scope.get("path_params", {}))
+
+    @property
+    def path(self) -> str:
+        """The route with what its path says filled in."""
+        return self.route.format(**self.params) if "{" in self.route else self.route
+
     def hash(self, work: Work) -> str:
         """The request hash of what its body says."""
-        if self._hash is None:
-            self._hash = request_hash(self.method, self.route, work.meaning)
-        return self._hash
+        return self._hashed("meaning", work.meaning)
+
+    def offer_hash(self, work: Work) -> str:
+        """What the offer for it is kept under: for an upload, without the content."""
+        return self.hash(work) if work.priced is None else self._hashed("priced", work.priced)
+
+    def _hashed(self, name: str, what: dict[str, Any]) -> str:
+        if name not in self._hashes:
+            self._hashes[name] = request_hash(self.method, self.route, what)
+        return self._hashes[name]
 
 
 class Gate(Protocol):
@@ -82,11 +108,19 @@ class PaidRoute(APIRoute):
             return
         gate: Gate = scope["app"].state.gate
         try:
-            body = await Request(scope, receive).body()
+            response = await gate.answer(await self._call(scope, receive))
         except ClientDisconnect:
             return
-        response = await gate.answer(Call(self.operation, self.path_format, scope, body))
         await response(scope, receive, send)
+
+    async def _call(self, scope: Scope, receive: Receive) -> Call:
+        content_type = header(scope, b"content-type")
+        if self.operation.uploaded is None or not is_multipart(content_type):
+            return Call(self.operation, self.path_format, scope, await _body(receive))
+        declared = header(scope, b"content-length")
+        length = int(declared) if declared.isdigit() else None
+        upload = Upload(receive, content_type.decode("latin-1"), length)
+        return Call(self.operation, self.path_format, scope, b"", upload)
 
     async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Another method: 405, but a browser that opens the address sees what is sold. Nothing can run."""
@@ -98,6 +132,22 @@ class PaidRoute(APIRoute):
             await super().handle(scope, receive, send)
         else:
             await page(scope, receive, send)
+
+
+async def _body(receive: Receive) -> bytes:
+    """A body that is held in memory; where uploads may be larger, this may not."""
+    parts, size_bytes, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > MAX_BODY_BYTES:
+            raise body_too_large(MAX_BODY_BYTES)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 def sells(operation: Operation) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

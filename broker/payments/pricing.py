@@ -2,26 +2,35 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from broker.clients import QuoteClient
+from broker.operations import Operation, Work
 from broker.payments.admission import Admission, nobody_sells
 from broker.payments.checks import SETTLE_MARGIN_S
 from broker.payments.offers import Offer, OfferBook, request_hash
-from broker.payments.operations import Operation, Work
 from shared.errors import BadRequest, Unavailable
 from shared.fresh import Fresh
 from shared.money import MAX_ATOMIC, atomic_to_usd, usd_to_atomic
 from shared.quotes import EXECUTOR_BUSY, Quote, QuoteList, Refusal
+from shared.store import UrlInfo
 
 QUEUE_S = 30
 """How long a run may wait for a slot before it is refused."""
 THINK_S = 150
 """How long a client may look at the price before it signs, and still have a long enough window."""
 MENU_FRESH_S = 60.0
+
+
+Measure = Callable[[str], Awaitable[UrlInfo]]
+"""Looks at a customer's address."""
+
+
+async def _nobody_looks(_: str) -> UrlInfo:
+    raise Unavailable("addresses cannot be looked at here", code="no_providers")
 
 
 class Pricing:
@@ -33,8 +42,11 @@ class Pricing:
         offers: OfferBook,
         fee_atomic: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        measure: Measure = _nobody_looks,
     ) -> None:
         self._quotes = quotes
+        self._measure = measure
         self._offers = offers
         self._fee_atomic = fee_atomic
         self._clock = clock
@@ -94,14 +106,28 @@ class Pricing:
         return await self._admission.refusal(offer.quote.get("kind"), offer.provider)
 
     async def _make(self, operation: Operation, work: Work, hash_: str, *, busy_too: bool = False) -> Offer:
-        quote = _best(await self._quotes.compare(operation.quote_path, work.ask), busy_too=busy_too)
+        ask = work.ask
+        if work.url is not None:
+            ask = {**ask, "fileSize": await self._size_at(work.url)}
+        quote = _best(await self._quotes.compare(operation.quote_path, ask), busy_too=busy_too)
         return await self._offers.make(
             hash_,
             self.with_fee(quote.price_atomic),
             quote.provider,
             quote.model_dump(mode="json", exclude_none=True),
-            math.ceil(work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
+            math.ceil(work.transfer_s + work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
         )
+
+    async def _size_at(self, url: str) -> int:
+        """What an address says of its size. Raises `BadRequest` when it does not say."""
+        measured = await self._measure(url)
+        if measured.size_bytes is None:
+            raise BadRequest(
+                "the address does not say how large its content is, so it cannot be priced: "
+                "upload the content instead",
+                code="size_unknown",
+            )
+        return measured.size_bytes
 
     async def _ask_menu(self, operation: Operation) -> list[dict[str, Any]]:
         menu = []

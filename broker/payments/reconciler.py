@@ -27,10 +27,12 @@ class Reconciler:
         self._working: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Look for payments that nobody works on, and renew the leases of those that this broker does."""
+        """Look for payments that nobody works on, renew the leases of those that this broker works on, and
+        take back what unpaid work left behind."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._ledger.lease_ms / 3000, self._fulfilment.renew_leases))
             group.create_task(self._every(LOOK_EVERY_S, self.look))
+            group.create_task(self._every(LOOK_EVERY_S, self._fulfilment.take_back))
 
     async def look(self) -> int:
         """Take over what is due, carry it on in the background; returns how many were found."""

@@ -10,9 +10,9 @@ from x402.http.utils import encode_payment_required_header, encode_payment_respo
 from x402.schemas import PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse
 from x402.schemas.v1 import PaymentRequirementsV1
 
+from broker.operations import Operation
 from broker.payments.authorization import PAYMENT_IDENTIFIER
 from broker.payments.offers import Offer
-from broker.payments.operations import Operation
 from broker.storefront.page import Sale, payment_page
 from shared.errors import BadRequest, error_body
 from shared.networks import Network

@@ -1,5 +1,6 @@
 """The service card and the free price comparison."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
@@ -7,12 +8,18 @@ from fastapi.responses import Response
 
 from broker.accounts.accounts import Accounts
 from broker.clients import QuoteClient
-from broker.payments.operations import RUN
+from broker.operations import CACHE, RUN, STORE, TOP_UP, Operation
 from broker.storefront.storefront import Storefront
 from shared import __version__
 from shared.money import atomic_to_usd
 
 router = APIRouter()
+SOLD = (
+    (RUN, ["POST /run", "POST /execute"]),
+    (STORE, ["POST /store"]),
+    (CACHE, ["POST /cache"]),
+    (TOP_UP, ["POST /cache/{cacheId}/topup"]),
+)
 QUOTE_PATHS = ("run", "compute", "store", "cache", "best")
 
 
@@ -25,14 +32,7 @@ async def card(request: Request) -> dict[str, Any]:
     return {
         "service": "galaksio-broker",
         "version": __version__,
-        "sells": [
-            {
-                "operation": RUN.name,
-                "routes": ["POST /run", "POST /execute"],
-                "what": RUN.description,
-                "prices": await storefront.prices(RUN),
-            }
-        ],
+        "sells": await asyncio.gather(*(_sold(storefront, *one) for one in SOLD)),
         "payment": {
             "enabled": settings.x402_enabled,
             "protocol": "x402 (v1 and v2)",
@@ -51,6 +51,15 @@ async def card(request: Request) -> dict[str, Any]:
             "runtimes": "/runtimes",
             "payments": "/payments",
         },
+    }
+
+
+async def _sold(storefront: Storefront, operation: Operation, routes: list[str]) -> dict[str, Any]:
+    return {
+        "operation": operation.name,
+        "routes": routes,
+        "what": operation.description,
+        "prices": await storefront.prices(operation),
     }
 
 

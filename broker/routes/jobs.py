@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from broker.addresses import public_address
+from broker.operations import OPERATIONS, Shown
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
@@ -30,17 +32,22 @@ async def status(job_id: str, request: Request) -> JobView:
     results: Results = request.app.state.results
     shown = await results.read(job) if job.status == "completed" else None
     payment = await ledger.payment_of_job(job_id)
-    return _view(job, json.loads(shown) if shown else {}, payment, request.app.state.settings.x402_network)
+    settings = request.app.state.settings
+    result = json.loads(shown)["result"] if shown else None
+    complete = OPERATIONS[job.operation].shown
+    if result is not None and complete is not None:
+        result = complete(result, Shown(public_address(request.scope, settings.public_base_url)))
+    return _view(job, result, payment, settings.x402_network)
 
 
-def _view(job: JobRow, shown: dict[str, Any], payment: PaymentRow | None, network: str) -> JobView:
+def _view(job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:
     return JobView(
         id=job.id,
         requester=job.requester,
         provider=job.provider,
         status=job.status,
         quote=job.quote,
-        result=shown.get("result"),
+        result=result,
         error=job.error,
         createdAt=iso(job.created_at_ms / 1000),
         updatedAt=iso(job.updated_at_ms / 1000),

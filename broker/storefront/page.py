@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import HTMLResponse
 
-from broker.payments.operations import Operation
+from broker.operations import Operation
 from shared.money import atomic_to_usd
 from shared.networks import Network
 

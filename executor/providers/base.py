@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 import executor.providers
@@ -55,6 +56,8 @@ class ProviderStatus(Wire):
     """Whether work that came now would begin or wait its turn, and not be refused."""
     retry_after_s: int | None = None
     """When to ask again; None while it is accepting."""
+    free_bytes: int | None = None
+    """What more can be stored; None where nobody knows, or nothing is stored."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,24 @@ class Drains(Protocol):
         """Begin nothing new; returns when what was running has ended, or was ended."""
 
 
+@runtime_checkable
+class Undoes(Protocol):
+    """A provider whose work leaves something behind that can be taken back."""
+
+    async def undo(self, job_id: str) -> None:
+        """Take back what the job did, and see that it never does it later.
+
+        Idempotent, and no error for a job that is not known.
+        """
+
+
+@runtime_checkable
+class Serves(Protocol):
+    """A provider with routes of its own."""
+
+    def routes(self) -> APIRouter: ...
+
+
 class Kind(Protocol):
     """A package `executor/providers/<kind>/__init__.py`: the task types it serves and their payload."""
 
@@ -115,6 +136,13 @@ class Kind(Protocol):
     def parse(self, body: dict[str, Any]) -> BaseModel: ...
 
 
+@runtime_checkable
+class SharesTaskTypes(Protocol):
+    """A kind that also serves another kind's task types, for tasks that name a provider of it."""
+
+    SHARED_TASK_TYPES: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Registry:
     """All kinds by name, all providers by kind and name."""
@@ -122,7 +150,11 @@ class Registry:
     kinds: Mapping[str, Kind]
     providers: Mapping[tuple[str, str], Provider]
 
-    def kind_of(self, task_type: str) -> str | None:
+    def kind_of(self, task_type: str, provider: Any = None) -> str | None:
+        for name, kind in self.kinds.items():
+            shared = isinstance(kind, SharesTaskTypes) and task_type in kind.SHARED_TASK_TYPES
+            if shared and isinstance(provider, str) and (name, provider) in self.providers:
+                return name
         return next((name for name, kind in self.kinds.items() if task_type in kind.TASK_TYPES), None)
 
     def task_types(self) -> list[str]:

@@ -1,11 +1,16 @@
-"""One broker for all attacks, a second one on the same ledger, and neighbours that do as they are told."""
+"""One broker for all attacks, a second one on the same ledger, and neighbours that do as they are told.
+
+Attacks on stored content need a real store: `store_host` has one, and only its facilitator is scripted.
+"""
 
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from tests.attacks.world import World, running_world
+from tests.attacks.facilitator import Facilitator
+from tests.attacks.world import World, check_clean_response, running_world
+from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, new_wallet
 
 
@@ -31,3 +36,44 @@ def broker(world: World) -> Iterator[httpx.Client]:
 def wallet() -> Wallet:
     """Rich, as far as the stand-in for the facilitator knows."""
     return new_wallet()
+
+
+@pytest.fixture(scope="session")
+def session_facilitator() -> Iterator[Facilitator]:
+    made = Facilitator()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def store_host(
+    tmp_path_factory: pytest.TempPathFactory, session_facilitator: Facilitator, valkey_url: str
+) -> Iterator[Stack]:
+    """A real store and real caches behind a broker whose facilitator says what the tests want."""
+    url = session_facilitator.url
+    settings = {"X402_FACILITATOR_URL": url, "CHAIN_RPC_URL": url + "/rpc", "REDIS_URL": valkey_url}
+    home = tmp_path_factory.mktemp("host")
+    with running_stack(home, LEDGER_LEASE_S="1", UPLOADS_AT_ONCE="64", **settings) as running:
+        yield running
+
+
+@pytest.fixture
+def facilitator(session_facilitator: Facilitator) -> Facilitator:
+    session_facilitator.be_honest()
+    return session_facilitator
+
+
+@pytest.fixture
+def host(store_host: Stack, facilitator: Facilitator) -> Stack:
+    return store_host
+
+
+@pytest.fixture
+def store(host: Stack) -> Iterator[httpx.Client]:
+    """A client of the broker with the real store, which checks every answer for leaks."""
+    hooks = {"response": [check_clean_response]}
+    with httpx.Client(
+        base_url=host.broker, timeout=30, trust_env=False, verify=False, event_hooks=hooks
+    ) as client:
+        yield client

@@ -55,7 +55,7 @@ def quote_list(price_atomic: Any, refusal: dict[str, Any] | None = None) -> dict
 
 @dataclass
 class Executor(StandIn):
-    """Counts `runs` by code and `calls` by job id.
+    """Counts `runs` by code and `calls` by job id. `on_file` is what it says to `GET /files/…`.
 
     As the real one does, it keeps each job's result and runs no job twice.
     """
@@ -64,6 +64,7 @@ class Executor(StandIn):
     calls: Counter[str] = field(default_factory=Counter)
     kept: dict[str, Any] = field(default_factory=dict)
     on_execute: Script | None = None
+    on_file: Script | None = None
     run_s: float = 0.0
     began: threading.Event = field(default_factory=threading.Event)
 
@@ -71,10 +72,12 @@ class Executor(StandIn):
         super().__init__()
 
     def be_honest(self) -> None:
-        self.on_execute, self.run_s = None, 0.0
+        self.on_execute, self.on_file, self.run_s = None, None, 0.0
         self.began.clear()
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        if path.startswith("/files/") and self.on_file is not None:
+            return self.on_file(path) or Answer()
         if (method, path) != ("POST", "/execute"):
             return Answer.of({"providers": [{"name": "local", "kind": "compute", "healthy": True}]})
         task = json.loads(body)

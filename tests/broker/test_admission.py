@@ -12,9 +12,9 @@ import pytest
 import respx
 
 from broker.clients import QuoteClient
+from broker.operations import RUN
 from broker.payments.admission import nobody_sells
 from broker.payments.offers import Offer, OfferBook
-from broker.payments.operations import RUN
 from broker.payments.pricing import Pricing
 from quote.main import create_app
 from quote.settings import QuoteSettings
@@ -62,7 +62,7 @@ class Shop:
         self.clock.now += 1
 
     async def offer(self, code: str = "print(1)", **fields: Any) -> Offer:
-        work = RUN.parse(json.dumps({"code": code, **fields}).encode())
+        work = RUN.parse(json.dumps({"code": code, **fields}).encode(), {})
         return await self.pricing.offer(RUN, work, repr(work.meaning))
 
     async def refused(self, code: str = "print(1)", **fields: Any) -> GalaksioError:

@@ -8,7 +8,7 @@ import pytest
 
 from executor.once import ExecutorLost, Once
 from executor.results import Bounds, Claim, Results, open_database
-from shared.errors import Conflict, GalaksioError, StartupError
+from shared.errors import Conflict, GalaksioError, JobUndone, StartupError
 
 
 class Now:
@@ -208,3 +208,50 @@ async def test_a_job_of_a_dead_executor_is_reported_and_not_run_silently(tmp_pat
 def test_an_odd_database_url_is_one_sentence(tmp_path: Path, url: str) -> None:
     with pytest.raises(StartupError, match="DATABASE_URL"):
         open_database(url, tmp_path)
+
+
+async def test_an_undone_job_has_no_result_and_is_not_run_again(once: Once, now: Now) -> None:
+    runs = []
+
+    async def work() -> str:
+        runs.append(1)
+        return "1"
+
+    await once.run("a", "task", work)
+    for _ in range(2):
+        await once.undo("a")
+    await once.undo("never seen")
+    for job_id in ("a", "never seen"):
+        with pytest.raises(JobUndone) as caught:
+            await once.run(job_id, "task", work)
+        assert (caught.value.status, caught.value.code) == (409, "job_undone")
+    assert len(runs) == 1
+    now.seconds += Bounds().ttl_s + 1  # remembered for as long as a result
+    assert await once.run("a", "task", work) == "1"
+
+
+async def test_a_job_that_is_undone_while_it_runs_gives_no_result_to_anybody(once: Once) -> None:
+    go = asyncio.Event()
+
+    async def work() -> str:
+        await go.wait()
+        return "1"
+
+    callers = [asyncio.create_task(once.run("a", "task", work)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    await once.undo("a")
+    go.set()
+    for error in await asyncio.gather(*callers, return_exceptions=True):
+        assert isinstance(error, JobUndone)
+    with pytest.raises(JobUndone):
+        await once.run("a", "task", work)
+
+
+async def test_tables_are_made_by_executors_that_start_together(
+    postgres_url: str, now: Now, tmp_path: Path
+) -> None:
+    made = [Results(open_database(postgres_url, tmp_path), str(n), now, Bounds()) for n in range(5)]
+    await asyncio.gather(*(one.open() for one in made))
+    assert await made[0].claim("a", "task") is Claim.WON
+    for one in made:
+        await one.close()

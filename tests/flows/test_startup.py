@@ -8,10 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError
 
 from tests.support import programs
 from tests.support.ports import free_port
@@ -165,39 +169,73 @@ def up_environment(home: Path) -> tuple[dict[str, str], dict[str, int]]:
 
 def test_up_starts_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
     environment, ports = up_environment(tmp_path / "home")
-    log = (tmp_path / "up.log").open("w+")
-    up = subprocess.Popen(
-        [BIN / "galaksio", "up"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + READY_S
-        while "Galaksio is up" not in Path(log.name).read_text() and time.monotonic() < deadline:
-            assert up.poll() is None, Path(log.name).read_text()
-            time.sleep(0.1)
+    with running_up(tmp_path, environment):
         for port in ports.values():
             assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()["ok"] is True
         answer = httpx.post(
             f"http://127.0.0.1:{ports['broker']}/run", json={"code": "print(1)"}, trust_env=False
         )
         assert answer.status_code == 402
-        os.killpg(up.pid, signal.SIGINT)
-        assert up.wait(40) == 0
-    finally:
-        if up.poll() is None:
-            up.kill()
-    said = Path(log.name).read_text()
-    log.close()
+    said = (tmp_path / "up.log").read_text()
     assert "Traceback" not in said
+    assert said.rindex("broker") < said.rindex("valkey")
     for name in SERVICES:
         assert re.search(rf"^{name} +\| \d\d:\d\d:\d\d info", said, re.MULTILINE), name
     for port in ports.values():
         with socket.create_server(("127.0.0.1", port)):
             pass
+
+
+def test_up_keeps_what_its_valkey_was_told_and_lets_nobody_else_in(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment, ports = up_environment(home)
+    environment |= {"VALKEY_PORT": str(free_port()), "INTERNAL_API_TOKEN": "test-token"}
+    executor = f"http://127.0.0.1:{ports['executor']}"
+    token = {"Authorization": "Bearer test-token"}
+
+    def address() -> str:
+        password = re.search(r"^requirepass (\S+)$", (home / "valkey/valkey.conf").read_text(), re.MULTILINE)
+        assert password is not None
+        return f"redis://:{password[1]}@127.0.0.1:{environment['VALKEY_PORT']}/0"
+
+    for turn in range(2):
+        with running_up(tmp_path, environment):
+            assert (home / "valkey/valkey.conf").stat().st_mode & 0o777 == 0o600
+            told = httpx.get(executor + "/providers", headers=token, trust_env=False).json()["providers"]
+            status = {row["name"]: row["status"] for row in told if row["kind"] == "cache"}
+            assert status == {"redis": "available", "memcached": "disabled"}
+            with Redis(port=int(environment["VALKEY_PORT"])) as stranger, pytest.raises(AuthenticationError):
+                stranger.ping()
+            with Redis.from_url(address()) as redis:
+                assert redis.get("kept") == (b"yes" if turn else None)
+                redis.set("kept", "yes")
+            again = programs.run("cli", "up", cwd=tmp_path, env=up_environment(home)[0])
+            assert (again.returncode, "Another Valkey still keeps" in again.stderr) == (1, True)
+
+
+@contextmanager
+def running_up(folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """`galaksio up` until the end of the block, which Ctrl-C is."""
+    with (folder / "up.log").open("w") as log:
+        up = subprocess.Popen(
+            [BIN / "galaksio", "up"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + READY_S
+        while "Galaksio is up" not in (folder / "up.log").read_text() and time.monotonic() < deadline:
+            assert up.poll() is None, (folder / "up.log").read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        if up.poll() is None:
+            os.killpg(up.pid, signal.SIGINT)
+        up.wait(40)
+    assert up.returncode == 0, (folder / "up.log").read_text()
 
 
 def test_up_says_which_port_is_taken_and_starts_nothing(tmp_path: Path) -> None:
@@ -223,5 +261,9 @@ def test_the_demo_pays_and_its_sums_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "HTTP 402 Payment Required" in done.stdout
     assert "Hello from a paid sandbox, on Python" in done.stdout
-    assert len(re.findall(r"transaction 0x[0-9a-f]{64}", done.stdout)) >= 1
+    assert "39 bytes came back as they were" in done.stdout
+    assert "5000000 bytes came back as they were" in done.stdout
+    assert "GET /greeting: {'hello': 'world'}; INCRBY visits 3: 3" in done.stdout
+    transactions = re.findall(r"transaction (0x[0-9a-f]{64})", done.stdout)
+    assert len(set(transactions)) == len(transactions) >= 4
     assert "the sum of the receipts" in done.stdout

@@ -13,8 +13,9 @@ from broker.settings import BrokerSettings
 from quote.asks import CacheAsk, RunAsk, StoreAsk
 from quote.capabilities import Capabilities
 from quote.main import create_app
-from quote.providers.base import Context, QuoteProvider, find_providers
+from quote.providers.base import Context, Decline, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
+from shared.http import MB
 from shared.money import usd_to_atomic
 from shared.settings import load_settings
 
@@ -62,7 +63,12 @@ def able() -> Executor:
 
 
 def test_providers_are_found_by_their_place() -> None:
-    assert set(providers(able())) == {"compute/local", "storage/local", "cache/redis"}
+    assert set(providers(able())) == {
+        "compute/local",
+        "storage/local",
+        "cache/memcached",
+        "cache/redis",
+    }
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,15 @@ async def test_a_run_costs_by_its_size_and_a_flat_extra_for_dependencies(
 )
 async def test_storing_costs_by_size_and_time(fields: dict[str, Any], atomic: int) -> None:
     ask = StoreAsk.model_validate(fields)
-    assert (await providers(able())["storage/local"].price(ask)).atomic == atomic
+    seller = providers(able(), MAX_UPLOAD_MB="1000")["storage/local"]
+    assert (await seller.price(ask)).atomic == atomic
+
+
+async def test_what_is_too_large_to_be_stored_has_no_price() -> None:
+    seller = providers(able())["storage/local"]
+    await seller.price(StoreAsk(file_size_bytes=100 * MB))
+    with pytest.raises(Decline, match="100 MB"):
+        await seller.price(StoreAsk(file_size_bytes=101 * MB))
 
 
 async def test_the_price_book_is_a_setting() -> None:
@@ -116,6 +130,9 @@ async def test_the_price_book_is_a_setting() -> None:
         PRICE_RUN_DEPENDENCIES_ATOMIC="7",
     )
     assert (await found["cache/redis"].price(CacheAsk())).atomic == 123
+    assert (await found["cache/memcached"].price(CacheAsk(provider="memcached"))).atomic == 123
+    with pytest.raises(Decline):
+        await found["cache/memcached"].price(CacheAsk())
     short = {"timeout": 1, "dependencies": 2}
     assert (await found["compute/local"].price(RunAsk.model_validate(short))).atomic == 1017
 

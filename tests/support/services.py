@@ -21,6 +21,7 @@ CLEAN = (
     "PORT",
     "DATABASE_URL",
     "REDIS_URL",
+    "MEMCACHED_URL",
     "SANDBOX",
     "X402_WALLET_ADDRESS",
     "BROKER_WALLET",
@@ -146,16 +147,18 @@ def running_stack(home: Path, *, brokers: int = 1, **more: str) -> Iterator[Stac
     """A whole Galaksio: the further brokers are called `broker2`, `broker3`, …"""
     home.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in ("devnet", "quote", "executor", "broker")}
-    environment = clean_environment(
-        GALAKSIO_HOME=str(home),
-        X402_WALLET_ADDRESS=HOST_WALLET,
-        X402_FACILITATOR_URL=f"http://127.0.0.1:{ports['devnet']}",
-        CHAIN_RPC_URL=f"http://127.0.0.1:{ports['devnet']}/rpc",
-        QUOTE_SERVICE_URL=f"http://127.0.0.1:{ports['quote']}",
-        EXECUTOR_SERVICE_URL=f"http://127.0.0.1:{ports['executor']}",
-        INTERNAL_API_TOKEN="test-token",
-        **{"RATE_LIMIT_PER_IP": "100000/minute", "RATE_LIMIT_PER_PAYER": "100000/minute", **more},
-    )
+    settings = {
+        "GALAKSIO_HOME": str(home),
+        "X402_WALLET_ADDRESS": HOST_WALLET,
+        "X402_FACILITATOR_URL": f"http://127.0.0.1:{ports['devnet']}",
+        "CHAIN_RPC_URL": f"http://127.0.0.1:{ports['devnet']}/rpc",
+        "QUOTE_SERVICE_URL": f"http://127.0.0.1:{ports['quote']}",
+        "EXECUTOR_SERVICE_URL": f"http://127.0.0.1:{ports['executor']}",
+        "INTERNAL_API_TOKEN": "test-token",
+        "RATE_LIMIT_PER_IP": "100000/minute",
+        "RATE_LIMIT_PER_PAYER": "100000/minute",
+    }
+    environment = clean_environment(**{**settings, **more})
     stack = Stack(home, environment, ports=ports)
     try:
         started = [stack.launch(name) for name in ("devnet", "executor", "quote", "broker")]

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from broker.payments.operations import RUN
+from broker.operations import RUN
 from broker.storefront.page import Sale, payment_page
 from shared.networks import Network
 

@@ -1,0 +1,11 @@
+"""Caches in the host's Redis or Valkey."""
+
+from executor.providers.cache.base import CacheProvider
+from executor.settings import ExecutorSettings
+from shared.caches.redis import RedisCaches
+
+
+def provider(settings: ExecutorSettings) -> CacheProvider:
+    url = settings.redis_url
+    caches = RedisCaches(url.get_secret_value(), settings.cache_max_bytes) if url else None
+    return CacheProvider("redis", caches, "REDIS_URL")

@@ -1,0 +1,1 @@
+"""The embedded store: content by its CID, and who keeps it until when."""

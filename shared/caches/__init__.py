@@ -1,0 +1,1 @@
+"""Caches that are bought: one interface over Redis (or Valkey) and Memcached, counted by the operation."""
