@@ -5,7 +5,6 @@ import hashlib
 import json
 import secrets
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,9 @@ from x402.http.clients import x402HttpxClient
 from x402.mechanisms.evm.exact.register import register_exact_evm_client
 
 from shared.ipfs import Builder
-from tests.flows.test_paid_run import V1_PYTHON, price_of
-from tests.support.services import Stack, clean_environment, running_stack
+from tests.flows.old_client import needs_old_client, paid_by_old_client
+from tests.flows.test_paid_run import price_of
+from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 HELLO_CID = "bafkreifjjcie6lypi6ny7amxnfftagclbuxndqonfipmb64f2km2devei4"
@@ -75,23 +75,10 @@ async def test_the_packages_v2_client_pays_for_a_file_and_anybody_gets_it_back(
     assert "immutable" in fetched.headers["Cache-Control"]
 
 
-@pytest.mark.skipif(not V1_PYTHON.exists(), reason="the old client's environment is made by `make test`")
+@needs_old_client
 def test_an_old_v1_client_pays_for_a_text(stack: Stack, wallet: Wallet, http: httpx.Client) -> None:
-    body = json.dumps({"data": "hello world\n", "filename": "h.txt"})
-    client = Path(__file__).with_name("v1_client.py")
-    done = subprocess.run(
-        [V1_PYTHON, client, stack.broker, "/store", wallet.key, body],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=clean_environment(),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["status"] == 200, answer
-    assert answer["receipt"]["success"] is True
-    assert answer["body"]["result"]["cid"] == HELLO_CID
+    body = paid_by_old_client(stack, "/store", wallet, {"data": "hello world\n", "filename": "h.txt"})
+    assert body["result"]["cid"] == HELLO_CID
     assert http.get(f"/ipfs/{HELLO_CID}").text == "hello world\n"
 
 
@@ -273,3 +260,9 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_not_charged(small: Stac
             content=body,
         )
     assert whole.status_code == 200, whole.text
+
+
+def test_a_host_without_redis_sells_no_caches(http: httpx.Client) -> None:
+    answer = http.post("/cache", json={})
+    assert (answer.status_code, answer.json()["code"]) == (503, "no_providers")
+    assert "accepts" not in answer.json()
