@@ -214,8 +214,9 @@ def test_addresses_that_are_no_content_are_told_from_content_that_is_not_here(ht
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A host that takes files of 1 MB."""
-    with running_stack(tmp_path_factory.mktemp("small"), MAX_UPLOAD_MB="1") as running:
+    """A host that takes files of 1 MB, and has room for two of them and a half."""
+    settings = {"MAX_UPLOAD_MB": "1", "STORAGE_MAX_BYTES": "2500000"}
+    with running_stack(tmp_path_factory.mktemp("small"), **settings) as running:
         yield running
 
 
@@ -260,6 +261,27 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_not_charged(small: Stac
             content=body,
         )
     assert whole.status_code == 200, whole.text
+
+
+def test_content_for_which_there_is_no_room_is_not_charged_and_leaves_nothing(small: Stack) -> None:
+    wallet = funded_wallet(small.devnet)
+    with httpx.Client(base_url=small.broker, timeout=30, trust_env=False, verify=False) as http:
+        spent, answers = 0, []
+        for _ in range(3):
+            files = kept(small)
+            request: dict[str, Any] = {
+                "data": {"ttl": "600"},
+                "files": {"file": ("x", secrets.token_bytes(900_000))},
+            }
+            challenge = http.post("/store", **request)
+            assert challenge.status_code == 402, challenge.text
+            answers.append(http.post("/store", headers=wallet.pay_v2(challenge), **request))
+            spent += price_of(challenge) if answers[-1].status_code == 200 else 0
+        assert [answer.status_code for answer in answers] == [200, 200, 507]
+        assert answers[-1].json()["code"] == "storage_full"
+        assert kept(small) == files
+        assert small.balance(wallet.address) == 100_000_000 - spent
+        assert http.get(answers[0].json()["result"]["url"]).status_code == 200
 
 
 def test_a_host_without_redis_sells_no_caches(http: httpx.Client) -> None:
