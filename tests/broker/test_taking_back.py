@@ -129,10 +129,15 @@ class World:
     outcome: Outcome = field(default_factory=lambda: Refused("insufficient_funds"))
     down: bool = False
     fails: GalaksioError | None = None
+    refusal: str | None = None
     undone: list[tuple[str, str, str]] = field(default_factory=list)
+    discarded: list[str] = field(default_factory=list)
 
     async def verify(self, _: PaymentRow) -> str | None:
-        return None
+        return self.refusal
+
+    async def discard(self, upload_id: str) -> None:
+        self.discarded.append(upload_id)
 
     async def settle(self, _: PaymentRow) -> Outcome:
         return self.outcome
@@ -203,6 +208,32 @@ async def test_nothing_is_taken_back_that_is_paid_or_may_be(
     await begun(ledger, fulfilment, clock)
     assert await fulfilment.take_back() == 0
     assert world.undone == []
+
+
+async def test_an_upload_is_forgotten_when_its_payment_is_refused_before_the_work(
+    world: World, ledger: Ledger, fulfilment: Fulfilment, clock: FakeClock
+) -> None:
+    world.refusal = "insufficient_funds"
+    assert (await begun(ledger, fulfilment, clock)).state == "voided"
+    assert (world.discarded, await due(ledger)) == (["u"], [])
+
+
+async def test_an_upload_is_forgotten_when_the_work_fails_or_the_broker_stopped(
+    world: World, ledger: Ledger, fulfilment: Fulfilment, clock: FakeClock
+) -> None:
+    world.fails = Unavailable("full", code="storage_full")
+    await begun(ledger, fulfilment, clock)
+    assert world.discarded == ["u"]
+    left_behind = await reserved(ledger)
+    assert (await fulfilment.resume(left_behind)).payment.state == "voided"
+    assert world.discarded == ["u", "u"]
+
+
+async def test_an_upload_is_not_forgotten_when_it_was_stored(
+    world: World, ledger: Ledger, fulfilment: Fulfilment, clock: FakeClock
+) -> None:
+    await begun(ledger, fulfilment, clock)
+    assert world.discarded == [], "it is a job's by now, which is taken back as a whole"
 
 
 async def test_a_run_leaves_nothing_and_its_result_waits_for_a_payment(
