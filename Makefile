@@ -15,7 +15,7 @@ demo: setup
 test: setup $(V1_CLIENT)/.installed lint
 	@scripts/test.sh
 
-# Stock x402 clients pay at the real services. Needs node and npm.
+# Stock clients pay at the real services and use a cache. Needs node and npm.
 interop: setup $(X402_CLIENTS:=/.installed) $(NODE_CLIENTS)/.installed
 	$(BIN)/pytest tests/interop -m interop
 

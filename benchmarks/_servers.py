@@ -1,16 +1,19 @@
-"""The servers that gate.py measures the broker against, and the neighbours that cost next to nothing.
+"""The servers that the broker is measured against, and the neighbours that cost next to nothing.
 
-`uvicorn --app-dir benchmarks _servers:bare` (or `packaged`, `neighbours`). NEIGHBOURS_URL says where the
-neighbours listen.
+`uvicorn --app-dir benchmarks _servers:bare` (or `packaged`, `bare_cache`, `uncounted`, `neighbours`).
+NEIGHBOURS_URL says where the neighbours listen, REDIS_URL where Redis does.
 """
 
+import hashlib
 import json
 import os
 import secrets
+from importlib import import_module
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from starlette.types import Receive, Scope, Send
 from x402.http import FacilitatorConfig, HTTPFacilitatorClient
 from x402.http.middleware.fastapi import PaymentMiddlewareASGI
@@ -18,9 +21,12 @@ from x402.http.types import PaymentOption, RouteConfig
 from x402.mechanisms.evm.exact import ExactEvmServerScheme
 from x402.server import x402ResourceServer
 
+from shared.caches import redis as redis_caches
+from shared.caches.scripts import Script, script
 from shared.jobs import RunRequest
 
 NETWORK = "eip155:84532"
+COUNTING = "local refused = admit(1)\nif refused then return refused end\n"
 WALLET = "0x1212121212121212121212121212121212121212"
 QUOTE = {
     "provider": "local",
@@ -69,6 +75,28 @@ def packaged() -> FastAPI:
         return (await executor.post("/execute", json=task)).json()["result"]
 
     return app
+
+
+def bare_cache() -> FastAPI:
+    """A FastAPI route that does one GET of Redis, of a value that is JSON."""
+    redis = Redis.from_url(os.environ["REDIS_URL"])
+    app = FastAPI()
+
+    @app.get("/cache/{key}")
+    async def get(key: str) -> dict[str, Any]:
+        return {"key": key, "value": json.loads(await redis.get(key))}
+
+    return app
+
+
+def uncounted() -> Any:
+    """The broker, with a script for gets that does all but count."""
+    counted = script("get").text
+    text = counted.replace(COUNTING, "")
+    if text == counted:
+        raise RuntimeError("lua/get.lua counts in another way than it did")
+    redis_caches._GET = Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return import_module("broker.main").app
 
 
 def neighbours() -> Any:

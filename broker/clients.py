@@ -44,7 +44,7 @@ class QuoteClient:
         try:
             response.raise_for_status()
             return QuoteList.model_validate(response.json())
-        except (httpx.HTTPError, ValidationError, ValueError) as exc:
+        except (httpx.HTTPError, ValidationError, ValueError, RecursionError) as exc:
             log.error("quote_answer_not_understood", error=type(exc).__name__, status=response.status_code)
             raise _quote_down() from None
 
@@ -112,7 +112,7 @@ class ExecutorClient:
             answer = json.loads(response.body)
             if response.status == 201:
                 return UploadInfo.model_validate(answer)
-        except (NoAnswer, ValueError) as exc:
+        except (NoAnswer, ValueError, RecursionError) as exc:
             log.error("upload_failed", error=str(exc)[:200])
             raise Unavailable(
                 "the content could not be handed over; nothing was charged", code="executor_unavailable"
@@ -145,7 +145,7 @@ class ExecutorClient:
             answer = json.loads(response.body)
             if response.status == 200:
                 return UrlInfo.model_validate(answer)
-        except (NoAnswer, ValueError):
+        except (NoAnswer, ValueError, RecursionError):
             raise Unavailable(
                 "the executor does not answer; nothing was charged", code="executor_unavailable"
             ) from None

@@ -47,7 +47,8 @@ from broker.routes import (
 from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
 from broker.storefront.storefront import Storefront
-from shared.caches.router import open_caches
+from shared.caches.errors import CacheUnavailable
+from shared.caches.router import CacheRouter, open_caches
 from shared.calls import Caller
 from shared.clock import Clock, system_clock
 from shared.database import Database, answer_database_errors, database_url
@@ -123,7 +124,7 @@ async def _open(
     state.results = Results(settings.galaksio_home / "results")
     state.accounts = await open_accounts(database, network, clock, settings.operator)
     offers = OfferBook(database, clock, settings.offer_ttl_s)
-    pricing = Pricing(state.quotes, state.executor, offers, settings.broker_fee_atomic)
+    pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic, measure=state.executor.measure)
     fulfilment = Fulfilment(
         ledger=state.ledger,
         settlement=state.settlement,
@@ -255,6 +256,7 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
         "quote": settings.quote_url,
         "executor": settings.executor_url,
         "facilitator": settings.facilitator_url if settings.x402_enabled else "disabled",
+        "caches": "enabled" if settings.redis_url or settings.memcached_url else "disabled",
     }
 
 
@@ -278,7 +280,23 @@ def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
             return Check("healthy")
         return Check("unhealthy", f"the facilitator does not settle on {settings.x402_network}")
 
-    return {"database": database, "quote": quote, "executor": executor, "facilitator": facilitator}
+    async def caches() -> Check:
+        router: CacheRouter = app.state.caches
+        if not router.backends:
+            return Check("disabled")
+        try:
+            await router.ping()
+        except CacheUnavailable as exc:
+            return Check("unhealthy", exc.message, critical=False)
+        return Check("healthy")
+
+    return {
+        "database": database,
+        "quote": quote,
+        "executor": executor,
+        "facilitator": facilitator,
+        "caches": caches,
+    }
 
 
 def _publish_schemas(app: FastAPI, schemas: dict[str, Any]) -> None:

@@ -10,19 +10,22 @@ import typer
 from cli import config as settings
 from cli.config import CliError
 from cli.saved_caches import SavedCache, save, saved
+from cli.sign_in import printable
 from cli.terminal import (
     AsJson,
     MaxCost,
     broker_url,
     cap_atomic,
-    out,
     print_fields,
     print_json,
     receipt_line,
     show,
 )
+from shared.caches.limits import OPERATIONS_INCLUDED, PAGE_MAX
 
 app = typer.Typer(help="Buy a cache, or use one.")
+
+MAX_PAGES = 1000
 
 CacheId = Annotated[str, typer.Argument(metavar="ID", help="As `galaksio cache` printed it.")]
 Key = Annotated[str, typer.Argument()]
@@ -97,12 +100,12 @@ def list_keys(
 ) -> None:
     """Print the names of keys, each as a line."""
     asked: dict[str, Any] = {"prefix": prefix}
-    while limit > 0:
-        page = _call("GET", cache_id, token, params={**asked, "limit": min(limit, 1000)})
+    for _ in range(MAX_PAGES):
+        page = _call("GET", cache_id, token, params={**asked, "limit": min(limit, PAGE_MAX)})
         for key in page["keys"][:limit]:
-            out.print(key, markup=False, highlight=False)
+            print(printable(key))
         limit -= len(page["keys"])
-        if page["cursor"] is None:
+        if page["cursor"] is None or limit <= 0:
             return
         asked["cursor"] = page["cursor"]
 
@@ -110,7 +113,7 @@ def list_keys(
 @app.command("topup")
 def top_up(
     cache_id: CacheId,
-    operations: Annotated[int, typer.Option(min=1, help="How many more.")] = 50_000,
+    operations: Annotated[int, typer.Option(min=1, help="How many more.")] = OPERATIONS_INCLUDED,
     max_cost: MaxCost = "",
 ) -> None:
     """Pay for more operations of a cache; this needs no token."""
@@ -119,7 +122,7 @@ def top_up(
     config = settings.load()
     path, body = f"/cache/{quote(cache_id, safe='')}/topup", {"operations": operations}
     paid = asyncio.run(paid_post(config, path, body, show, cap_atomic(max_cost)))
-    out.print(f"{paid.body['result']['operations']} operations are left.", highlight=False)
+    print(f"{paid.body['result']['operations']} operations are left.")
     show(receipt_line(paid))
 
 

@@ -15,11 +15,12 @@ from shared.networks import network_named
 
 REQUEST_TIMEOUT_S = 180.0
 PENDING_TRIES = 30
+PENDING_PAUSE_S = 2.0
 
 Show = Callable[[str], None]
 """Told the price before anything is signed."""
 Send = Callable[[dict[str, str]], Awaitable[httpx.Response]]
-"""Sends one request, the same each time but for the headers that it is given."""
+"""Sends one request, the same each time but for the headers that it is given. Raises `httpx.HTTPError`."""
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,28 @@ async def paid_post(
     Raises `CliError` with one sentence for a price over the cap, another network than `config.network`, and
     whatever the broker refuses.
     """
-    try:
-        async with _client(config.broker_url) as http:
+    async with _client(config.broker_url) as http:
 
-            async def send(headers: dict[str, str]) -> httpx.Response:
-                return await http.post(path, json=body, headers=headers)
+        async def send(headers: dict[str, str]) -> httpx.Response:
+            return await http.post(path, json=body, headers=headers)
 
-            return await pay(config, send, show, cap_atomic)
-    except httpx.HTTPError as exc:
-        raise unreachable(config.broker_url, exc) from None
+        return await pay(config, send, show, cap_atomic)
 
 
 async def pay(config: Config, send: Send, show: Show, cap_atomic: int | None = None) -> Paid:
     """Send a request, pay the 402 that comes back, send it again; as `paid_post`, however it is sent."""
-    response = await send({})
-    if response.status_code == 402:
-        cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
-        response = await send(await _payment(config, response, show, cap))
-    if response.status_code == 202:
-        return await _wait(config.broker_url, response.headers["Location"])
+    payment: dict[str, str] = {}
+    try:
+        response = await send(payment)
+        if response.status_code == 402:
+            cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
+            payment = await _payment(config, response, show, cap)
+            response = await send(payment)
+        if response.status_code == 202:
+            await _until_known(config.broker_url, response.headers["Location"])
+            response = await send(payment)  # it is not charged twice: this asks for its result
+    except httpx.HTTPError as exc:
+        raise (_broken_off if payment else unreachable)(config.broker_url, exc) from None
     if response.status_code != 200:
         raise CliError(refusal(response))
     return Paid(response.json(), _receipt(response))
@@ -126,16 +130,14 @@ def _register(payer: Any, config: Config, cap: int, show: Show, refusals: list[s
     payer.on_before_payment_creation(before)
 
 
-async def _wait(broker_url: str, location: str) -> Paid:
-    """The outcome is not known yet: ask for the job until it is. Nothing is paid again."""
+async def _until_known(broker_url: str, location: str) -> None:
+    """The outcome is not known yet: ask for the job until it is completed. Raises `CliError` otherwise."""
     async with _client(broker_url) as http:
         for _ in range(PENDING_TRIES):
-            await asyncio.sleep(2)
+            await asyncio.sleep(PENDING_PAUSE_S)
             job = (await http.get(location)).json()
             if job["status"] == "completed":
-                payment = job["payment"]
-                body = {"jobId": job["id"], "status": "completed", "result": job["result"]}
-                return Paid(body, {"transaction": payment["transaction"], "network": payment["network"]})
+                return
             if job["status"] in {"failed", "unpaid", "cancelled"}:
                 raise CliError(f"The job ended as {job['status']}: {job.get('error') or 'no reason given'}.")
     raise CliError(f"The payment's outcome is still not known; do not pay again, look at {location} later.")
@@ -160,6 +162,13 @@ def _receipt(response: httpx.Response) -> dict[str, Any] | None:
 def unreachable(url: str, error: Exception) -> CliError:
     return CliError(
         f"{url} does not answer ({type(error).__name__}): is the broker running? Try `galaksio up`."
+    )
+
+
+def _broken_off(url: str, error: Exception) -> CliError:
+    return CliError(
+        f"The connection to {url} broke off while it was paid ({type(error).__name__}): "
+        "see what `galaksio payments` says of it before you pay again."
     )
 
 

@@ -22,29 +22,36 @@ _PIECE_BYTES = 256 * 1024
 def opened(file: str, name: str = "", type_: str = "") -> Iterator[Content]:
     """The content of `file`, `-` for standard input. Raises `CliError` for what cannot be read or sent."""
     called = name or ("" if file == STDIN else Path(file).name)
-    with _standard_input() if file == STDIN else _file(file) as source:
+    with _source(file) as source:
         size_bytes = source.seek(0, 2)
         if size_bytes > MAX_BYTES:
             raise CliError(f"{file} is over {MAX_BYTES} bytes, which no broker takes.")
         yield Content(source, size_bytes, called, type_ or type_of_name(called) or UNKNOWN_TYPE)
 
 
-def _file(file: str) -> IO[bytes]:
-    path = Path(file)
+@contextmanager
+def _source(file: str) -> Iterator[IO[bytes]]:
+    """A file as it is; what has no end that is known, by way of a temporary file."""
+    if file == STDIN:
+        with _spooled(sys.stdin.buffer) as spool:
+            yield spool
+        return
+    with _file(Path(file)) as source, source if source.seekable() else _spooled(source) as content:
+        yield content
+
+
+def _file(path: Path) -> IO[bytes]:
     if path.is_dir():
-        raise CliError(f"{file} is a folder: store a file, or an archive of the folder.")
+        raise CliError(f"{path} is a folder: store a file, or an archive of the folder.")
     try:
         return path.open("rb")
     except OSError as exc:
-        raise CliError(f"{file} cannot be read: {exc.strerror}.") from None
+        raise CliError(f"{path} cannot be read: {exc.strerror}.") from None
 
 
 @contextmanager
-def _standard_input() -> Iterator[IO[bytes]]:
-    """All of it, in a file once it is large: its length has to be known before it is sent."""
+def _spooled(stream: IO[bytes]) -> Iterator[IO[bytes]]:
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as spool:
-        while piece := sys.stdin.buffer.read(_PIECE_BYTES):
-            if spool.tell() > MAX_BYTES:
-                break
+        while spool.tell() <= MAX_BYTES and (piece := stream.read(_PIECE_BYTES)):
             spool.write(piece)
         yield spool

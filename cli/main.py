@@ -194,7 +194,7 @@ def quote(
     }
     ask = {name: value for name, value in asks[operation].items() if value is not None}
     found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=ask)
-    print_comparison(found)
+    print_comparison(operation, found)
 
 
 @app.command()
@@ -212,7 +212,7 @@ def payments(
         raise CliError(f"{wrong} of these receipts are not signed by the broker's published key.")
 
 
-def print_comparison(found: dict[str, Any]) -> None:
+def print_comparison(operation: str, found: dict[str, Any]) -> None:
     """The prices as a table, cheapest first, with what speaks against each."""
     table = Table("provider", "price (USD)", "can be bought", "note")
     for row in found["quotes"]:
@@ -225,7 +225,8 @@ def print_comparison(found: dict[str, Any]) -> None:
     for row in found["declined"]:
         table.add_row(row["provider"], "-", "no", row["reason"])
     out.print(table)
-    out.print("The broker's fee is added to what you pay; `POST /run` without payment names the full price.")
+    asked = f"`POST /{operation}` without payment names the full price"
+    out.print(f"The broker's fee is added to what you pay; {asked}.")
 
 
 def read_code(file: Path) -> str:

@@ -76,7 +76,7 @@ def _upload(config: Config, content: "Content", options: dict[str, Any], cap: in
     from cli.upload import paid_upload
 
     fields = {option: str(value).lower() for option, value in options.items()}
-    with sending(content.name, content.size_bytes) as progress:
+    with sending(content.name or "standard input", content.size_bytes) as progress:
         return asyncio.run(
             paid_upload(config, "/store", fields, content, show=show, progress=progress, cap_atomic=cap)
         )

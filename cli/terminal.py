@@ -28,7 +28,7 @@ BAR_FROM_BYTES = 1024 * 1024
 
 def show(line: str) -> None:
     """A line for people, on stderr: stdout is for what the command was asked for."""
-    err.print(printable(line), highlight=False, markup=False)
+    err.print(printable(line), highlight=False, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
@@ -39,7 +39,7 @@ def print_fields(fields: dict[str, Any]) -> None:
     """Names and values below each other; whatever a broker said cannot steer the terminal."""
     width = max(len(name) for name in fields)
     for name, value in fields.items():
-        out.print(f"{name:<{width}}  {printable(str(value))}", highlight=False, markup=False)
+        print(f"{name:<{width}}  {printable(str(value))}")
 
 
 def receipt_line(paid: "Paid") -> str:

@@ -9,7 +9,7 @@ from typing import IO
 import aiohttp
 import httpx
 
-from cli.client import Paid, Show, asks_environment, pay, unreachable
+from cli.client import Paid, Show, asks_environment, pay
 from cli.config import CliError, Config
 
 PIECE_BYTES = 256 * 1024
@@ -49,20 +49,17 @@ async def paid_upload(
     because httpx does not look at an answer before it has sent all of its request.
     """
     upload = _Upload(config.broker_url + path, fields, content, progress)
-    try:
-        return await pay(config, upload.send, show, cap_atomic)
-    except (aiohttp.ClientError, httpx.HTTPError, TimeoutError) as exc:
-        raise upload.fault or unreachable(config.broker_url, exc) from None
+    return await pay(config, upload.send, show, cap_atomic)
 
 
 class _Upload:
     """One body that can be sent again: the same to the byte, and so under the same price."""
 
     def __init__(self, url: str, fields: Mapping[str, str], content: Content, progress: Progress) -> None:
-        self.fault: CliError | None = None
         self._url = url
         self._content = content
         self._progress = progress
+        self._fault: CliError | None = None
         file = (content.name, b"", content.type)
         empty = httpx.Request("POST", url, data=dict(fields), files={"file": file})
         self._type = empty.headers["Content-Type"]
@@ -70,17 +67,28 @@ class _Upload:
         self._tail = dashes + rest
 
     async def send(self, headers: dict[str, str]) -> httpx.Response:
-        """Send it with `headers`. Without any the price is waited for ahead of a large file."""
+        """Send it with `headers`. Without any the price is waited for ahead of a large file.
+
+        Raises `CliError` when the file cannot be read as it was measured, else `httpx.TransportError`.
+        """
         length = len(self._head) + self._content.size_bytes + len(self._tail)
         told = {"Content-Type": self._type, "Content-Length": str(length), **headers}
+        wait_s = 0 if headers or self._content.size_bytes <= SMALL_BYTES else PRICE_WAIT_S
+        try:
+            async with self._session() as session:
+                return await self._exchange(session, told, wait_s)
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            raise self._fault or httpx.TransportError(str(exc)) from None
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, headers: dict[str, str], wait_s: float
+    ) -> httpx.Response:
         answered = asyncio.Event()
-        waits = not headers and self._content.size_bytes > SMALL_BYTES
-        async with self._session() as session:
-            body = self._body(answered, PRICE_WAIT_S if waits else 0)
-            async with session.post(self._url, data=body, headers=told, allow_redirects=False) as answer:
-                answered.set()
-                data = await answer.read()
-                answer.close()  # part of the body may be missing: the connection is of no more use
+        body = self._body(answered, wait_s)
+        async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
+            answered.set()
+            data = await answer.read()
+            answer.close()  # part of the body may be missing: the connection is of no more use
         asked = httpx.Request("POST", self._url)
         return httpx.Response(answer.status, headers=[*answer.headers.items()], content=data, request=asked)
 
@@ -94,28 +102,34 @@ class _Upload:
         )
 
     async def _body(self, answered: asyncio.Event, wait_s: float) -> AsyncIterator[bytes]:
-        """All of it, or as much as was wanted until it was `answered`."""
+        """All of it; no more than its head when it is `answered` within `wait_s`."""
         yield self._head
         if wait_s and await _set_within(answered, wait_s):
             return
         async for piece in self._pieces():
             yield piece
-            if answered.is_set():
-                return
         yield self._tail
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         """The file, exactly as long as it was when it was measured."""
-        sent, size = 0, self._content.size_bytes
-        await asyncio.to_thread(self._content.source.seek, 0)
-        while sent < size:
-            piece = await asyncio.to_thread(self._content.source.read, min(PIECE_BYTES, size - sent))
-            if not piece:
-                self.fault = CliError(f"{self._content.name} became shorter while it was sent: try again.")
-                raise self.fault
+        sent_bytes, size_bytes = 0, self._content.size_bytes
+        while sent_bytes < size_bytes:
+            piece = await asyncio.to_thread(self._read, sent_bytes, min(PIECE_BYTES, size_bytes - sent_bytes))
             yield piece
-            sent += len(piece)
-            self._progress(sent)
+            sent_bytes += len(piece)
+            self._progress(sent_bytes)
+
+    def _read(self, at: int, most_bytes: int) -> bytes:
+        try:
+            self._content.source.seek(at)
+            if piece := self._content.source.read(most_bytes):
+                return piece
+            why = "it became shorter while it was sent"
+        except OSError as exc:
+            why = str(exc.strerror)
+        # Kept as well: aiohttp reports whatever ends a body as a broken connection.
+        self._fault = CliError(f"{self._content.name or 'The content'} cannot be read: {why}.")
+        raise self._fault
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

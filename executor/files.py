@@ -9,8 +9,8 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from executor.storage.errors import UploadIncomplete
-from executor.storage.holds import Found
 from executor.storage.ranges import Unsatisfiable, is_known, range_holds, range_of
+from executor.storage.rows import Found
 from executor.storage.serving import MEDIA_TYPES, Format, Served, headers_of, served
 from executor.storage.storage import Storage
 from shared.clock import iso
@@ -54,7 +54,8 @@ def files_router(storage: Storage) -> APIRouter:
         """Forget an upload that is not going to be stored. Idempotent."""
         await storage.drop_upload(upload_id)
 
-    @router.api_route("/files/{cid}", methods=["GET", "HEAD"])
+    @router.head("/files/{cid}", include_in_schema=False)
+    @router.get("/files/{cid}")
     async def file(request: Request, cid: str, format: str | None = None) -> Response:
         """Stored content, with `Range`; `?format=raw|car` for whoever wants to check it against its CID."""
         found = await storage.find(_cid(cid))

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from executor.providers.base import JobUndone
 from executor.results import Claim, Results
-from shared.errors import Conflict, GalaksioError, Unavailable
+from shared.errors import Conflict, GalaksioError, JobUndone, Unavailable
 from shared.logs import get_logger
 
 log = get_logger(__name__)
@@ -92,7 +91,7 @@ class Once:
             if claim is Claim.CONFLICT:
                 raise _conflict(job_id)
             if claim is Claim.UNDONE:
-                raise JobUndone(job_id)
+                raise JobUndone
             if claim is Claim.LOST:
                 raise ExecutorLost(
                     "The executor that ran this job died; what it did is not known. "
@@ -111,7 +110,7 @@ class Once:
             raise
         try:
             if not await self._results.keep(job_id, result) and await self._results.is_undone(job_id):
-                raise JobUndone(job_id)
+                raise JobUndone
         except SQLAlchemyError as exc:
             log.error("result_not_kept", job_id=job_id, error=str(exc))
         return result

@@ -73,6 +73,15 @@ class Conflict(GalaksioError):
     code = "conflict"
 
 
+class JobUndone(Conflict):
+    """The job was taken back, because its payment was refused: nothing of it remains, nothing will come."""
+
+    code = "job_undone"
+
+    def __init__(self) -> None:
+        super().__init__("this job was taken back and is not run again: send the request as a new job")
+
+
 class Unavailable(GalaksioError):
     """A part we depend on does not answer. Nothing was charged."""
 

@@ -193,6 +193,10 @@ EXPOSED_HEADERS = [
     "X-Request-ID",
     "Location",
     "Retry-After",
+    "ETag",
+    "Accept-Ranges",
+    "Content-Range",
+    "Content-Disposition",
 ]
 ALLOWED_HEADERS = [
     "PAYMENT-SIGNATURE",
@@ -200,6 +204,13 @@ ALLOWED_HEADERS = [
     "Content-Type",
     "Access-Control-Expose-Headers",
     "Authorization",
+    "Range",
+    # What the clients of Upstash Redis send.
+    "Upstash-Encoding",
+    "Upstash-Sync-Token",
+    "Upstash-Telemetry-Platform",
+    "Upstash-Telemetry-Runtime",
+    "Upstash-Telemetry-Sdk",
 ]
 
 

@@ -126,7 +126,8 @@ def parse_store_request(body: Any) -> StoreRequest:
     if not isinstance(body, dict):
         raise BadRequest("the body must be a JSON object with `data`", code="invalid_body")
     options = body.get("options")
-    fields = {**(options if isinstance(options, dict) else {}), **body, **_source(body)}
+    fields = {**(options if isinstance(options, dict) else {}), **body}
+    fields |= _source(fields)
     try:
         return StoreRequest.model_validate(
             {name: value for name, value in fields.items() if value is not None}

@@ -4,12 +4,11 @@ They call their endpoint directly, past FastAPI's reading of parameters: a get c
 of Redis.
 """
 
-from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from fastapi.routing import APIRoute
-from starlette.datastructures import State
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.caches.tokens import Tokens
@@ -98,12 +97,12 @@ def decoded(raw: bytes) -> str:
 class CacheRoute(APIRoute):
     """A route whose endpoint takes a `CacheRequest`, the token of which has been checked.
 
-    What is done on a cache is paid for by its operations. Only what is answered with an error before that
-    counts towards the limit of the client's address: a wrong token, a malformed request.
+    What is done on a cache is paid for by its operations. Only what comes to nothing counts towards the limit
+    of the client's address: a wrong token, a malformed request, no operations left.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        state = scope["app"].state
+        limits: RateLimits = scope["app"].state.limits
         try:
             if scope["method"] not in (self.methods or ()):
                 raise GalaksioError(
@@ -112,21 +111,24 @@ class CacheRoute(APIRoute):
                     code="method_not_allowed",
                     headers={"Allow": ", ".join(sorted(self.methods or ()))},
                 )
-            response = await self._answer(CacheRequest(scope, receive), state)
+            response = await self._answer(CacheRequest(scope, receive))
         except ClientDisconnect:
             return
         except GalaksioError as exc:
-            limits: RateLimits = state.limits
             await limits.count_request(scope)
             exc.headers = {**NO_STORE, **exc.headers}
             raise
         await response(scope, receive, send)
 
-    async def _answer(self, request: CacheRequest, state: State) -> Any:
-        tokens: Tokens = state.cache_tokens
+    async def _answer(self, request: CacheRequest) -> Response:
+        tokens: Tokens = request.app.state.cache_tokens
         if len(request.cache_id) > MAX_ID_BYTES or not tokens.check(request.cache_id, request.token):
             raise TokenRefused
+        response: Response
         try:
-            return await self.endpoint(request)
+            response = await self.endpoint(request)
         except OperationsUsedUp:
-            return await after_top_up(request.scope, request.cache_id, lambda: self.endpoint(request))
+            limits: RateLimits = request.app.state.limits
+            await limits.count_request(request.scope)
+            response = await after_top_up(request.scope, request.cache_id, lambda: self.endpoint(request))
+        return response

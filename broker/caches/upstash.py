@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from broker.caches.route import NO_STORE, CacheRequest
 from shared.caches.base import RunsCommands
 from shared.caches.command import Command, CommandFailed, Reply
-from shared.caches.commands import CommandRefused, read_command
+from shared.caches.command_rules import CommandRefused
+from shared.caches.commands import read_command
 from shared.errors import BadRequest, error_body
 from shared.http import header
 

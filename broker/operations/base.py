@@ -35,6 +35,8 @@ class Work:
     priced: dict[str, Any] | None = None
     content: bytes | None = None
     url: str | None = None
+    transfer_s: float = 0
+    """How long its body may take to come, after the payment was signed."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from shared.store import StoreRequest, StoreResult, parse_store_request
 
 TIME_LIMIT_S = 60.0
 """What the executor may take, a customer's URL included."""
+SLOWEST_BYTES_PER_S = 250_000
+LONGEST_TRANSFER_S = 900.0
 UPLOADED = "uploaded"
 _TASK = {"mode": "json", "exclude_none": True}
 
@@ -93,6 +95,7 @@ def _work(
         provider=conditions.provider,
         max_cost_usd=conditions.max_cost_usd,
         priced={"bytes": size_bytes, **keeping, **wanted} if priced else None,
+        transfer_s=min(LONGEST_TRANSFER_S, (size_bytes or 0) / SLOWEST_BYTES_PER_S),
         content=content,
         url=url,
     )

@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from broker.clients import ExecutorClient, QuoteClient
+from broker.clients import QuoteClient
 from broker.operations import Operation, Work
 from broker.payments.admission import Admission, nobody_sells
 from broker.payments.checks import SETTLE_MARGIN_S
@@ -16,6 +16,7 @@ from shared.errors import BadRequest, Unavailable
 from shared.fresh import Fresh
 from shared.money import MAX_ATOMIC, atomic_to_usd, usd_to_atomic
 from shared.quotes import EXECUTOR_BUSY, Quote, QuoteList, Refusal
+from shared.store import UrlInfo
 
 QUEUE_S = 30
 """How long a run may wait for a slot before it is refused."""
@@ -24,19 +25,28 @@ THINK_S = 150
 MENU_FRESH_S = 60.0
 
 
+Measure = Callable[[str], Awaitable[UrlInfo]]
+"""Looks at a customer's address."""
+
+
+async def _nobody_looks(_: str) -> UrlInfo:
+    raise Unavailable("addresses cannot be looked at here", code="no_providers")
+
+
 class Pricing:
     """Names the price of a request, the same one until the offer expires. `clock` is in seconds."""
 
     def __init__(
         self,
         quotes: QuoteClient,
-        executor: ExecutorClient,
         offers: OfferBook,
         fee_atomic: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        measure: Measure = _nobody_looks,
     ) -> None:
         self._quotes = quotes
-        self._executor = executor
+        self._measure = measure
         self._offers = offers
         self._fee_atomic = fee_atomic
         self._clock = clock
@@ -105,12 +115,12 @@ class Pricing:
             self.with_fee(quote.price_atomic),
             quote.provider,
             quote.model_dump(mode="json", exclude_none=True),
-            math.ceil(work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
+            math.ceil(work.transfer_s + work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
         )
 
     async def _size_at(self, url: str) -> int:
         """What an address says of its size. Raises `BadRequest` when it does not say."""
-        measured = await self._executor.measure(url)
+        measured = await self._measure(url)
         if measured.size_bytes is None:
             raise BadRequest(
                 "the address does not say how large its content is, so it cannot be priced: "

@@ -27,8 +27,8 @@ OPENAPI: dict[str, Any] = {
 RUN_SCHEMAS: dict[str, Any] = OPENAPI["requestBody"]["content"]["application/json"]["schema"].pop("$defs", {})
 
 
-@router.post("/run", responses=ERRORS, openapi_extra=OPENAPI)
 @router.post("/execute", responses=ERRORS, openapi_extra=OPENAPI)
+@router.post("/run", responses=ERRORS, openapi_extra=OPENAPI)
 @sells(RUN)
 async def run() -> Completed[RunResult]:
     """Run a snippet in a fresh sandbox. Without a payment header: 402 with the price."""

@@ -37,9 +37,8 @@ _SAID = frozenset({200, 206, 304, 400, 404, 410, 416, 503})
 """What the executor answers about content; anything else is between it and us."""
 
 
-@router.api_route(
+@router.get(
     "/files/{cid}",
-    methods=["GET", "HEAD"],
     responses={
         206: {"description": "The range that was asked for"},
         304: {"description": "Unchanged"},
@@ -50,6 +49,7 @@ _SAID = frozenset({200, 206, 304, 400, 404, 410, 416, 503})
     },
     response_class=Response,
 )
+@router.head("/files/{cid}", include_in_schema=False)
 @router.api_route("/ipfs/{cid}", methods=["GET", "HEAD"], include_in_schema=False)
 async def content(cid: str, request: Request) -> Response:
     """The content, whole or in part; `?format=raw` or `car` to check it against its content id."""

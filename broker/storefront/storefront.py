@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from broker.addresses import public_address
-from broker.operations import Operation
+from broker.operations import OPERATIONS, Operation
 from broker.payments.offers import Offer
 from broker.payments.paid_route import PaidRoute
 from broker.payments.pricing import Pricing
@@ -44,7 +44,7 @@ class Storefront:
         self._terms = terms
         self._pricing = pricing
         self._receipt_key = receipt_key
-        self._sold = list(_sold(routes))
+        self._sold = sorted(_sold(routes), key=lambda one: list(OPERATIONS).index(one[0].name))
         self._public_base_url = public_base_url
 
     async def page(self, operation: Operation, method: str, route: str, scope: Scope) -> Response | None:
@@ -83,7 +83,7 @@ class Storefront:
             "version": 1,
             "x402Version": 1,
             "versions": [1, 2],
-            "resources": [base + route for _, _, route in self._sold if "{" not in route],
+            "resources": [base + route for _, _, route in self._sold],
             "items": items,
             "network": self._network.name,
             "networkId": self._network.caip2,
@@ -138,7 +138,8 @@ class Storefront:
 
 
 def _sold(routes: Iterable[BaseRoute]) -> Iterator[tuple[Operation, str, str]]:
+    """All paid routes that have one address; more of something bought is sold at the address of that."""
     for route in routes:
-        if isinstance(route, PaidRoute):
+        if isinstance(route, PaidRoute) and "{" not in route.path_format:
             for method in sorted(route.methods or ()):
                 yield route.operation, method, route.path_format

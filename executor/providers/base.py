@@ -13,7 +13,6 @@ from pydantic import BaseModel
 import executor.providers
 from executor.sandbox.capture import OnOutput
 from executor.settings import ExecutorSettings
-from shared.errors import Conflict
 from shared.jobs import Wire
 
 
@@ -126,15 +125,6 @@ class Serves(Protocol):
     """A provider with routes of its own."""
 
     def routes(self) -> APIRouter: ...
-
-
-class JobUndone(Conflict):
-    """The job was taken back, because its payment was refused: nothing of it remains, nothing will come."""
-
-    code = "job_undone"
-
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"job {job_id} was undone and is not run again; send the request as a new job")
 
 
 class Kind(Protocol):

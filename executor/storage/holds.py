@@ -7,14 +7,14 @@ ever deleted, and it never comes back.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import asdict, replace
+from typing import TypeVar
 
-from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from executor.providers.base import JobUndone
-from executor.storage.errors import Expired, NoSuchUpload, NotStored
+from executor.storage.errors import NoSuchUpload
+from executor.storage.rows import Found, Hold, find, lock_blob, of_job, upload_of
 from executor.storage.tables import blobs, holds
 from shared.clock import Clock
 from shared.database import Database
@@ -24,34 +24,6 @@ T = TypeVar("T")
 _ATTEMPTS = 3
 """Two transactions that insert the same row: the second one finds it on its next attempt."""
 _ACTIVE = ("uploaded", "held")
-
-
-@dataclass(frozen=True)
-class Hold:
-    """A claim on content. `expires_at` is in Unix seconds, None for what is kept for good."""
-
-    id: str
-    state: Literal["uploaded", "held"]
-    cid: str
-    size_bytes: int
-    sha256: str
-    name: str
-    content_type: str
-    permanent: bool
-    expires_at: float | None
-
-
-@dataclass(frozen=True)
-class Found:
-    """Content that can be read: the first one's name for it, and the time of whoever keeps it longest."""
-
-    blob: str
-    cid: str
-    size_bytes: int
-    name: str
-    content_type: str
-    permanent: bool
-    expires_at: float | None
 
 
 class Holds:
@@ -83,7 +55,7 @@ class Holds:
         def work(connection: Connection) -> Hold | None:
             if known := of_job(connection, hold.id):
                 return known
-            if _lock_blob(connection, hold.cid) is None:
+            if lock_blob(connection, hold.cid) is None:
                 return None
             self.add(connection, hold)
             return hold
@@ -103,7 +75,7 @@ class Holds:
         def work(connection: Connection) -> Hold:
             if known := of_job(connection, hold.id):
                 return known
-            upload = _upload(connection, upload_id, self._clock())
+            upload = upload_of(connection, upload_id, self._clock())
             if upload is None:
                 raise _no_such_upload()
             connection.execute(delete(holds).where(holds.c.id == upload_id))
@@ -115,7 +87,7 @@ class Holds:
 
     async def upload(self, upload_id: str) -> Hold:
         """Raises `NoSuchUpload`."""
-        found = await self._database.read(lambda connection: _upload(connection, upload_id, self._clock()))
+        found = await self._database.read(lambda connection: upload_of(connection, upload_id, self._clock()))
         if found is None:
             raise _no_such_upload()
         return found
@@ -124,7 +96,7 @@ class Holds:
         """One that is not there is no error; the hold of a job is none."""
 
         def work(connection: Connection) -> None:
-            if found := _upload(connection, upload_id, 0):
+            if found := upload_of(connection, upload_id, 0):
                 connection.execute(delete(holds).where(holds.c.id == upload_id))
                 self._let_go(connection, [found.cid])
 
@@ -150,7 +122,7 @@ class Holds:
 
     async def find(self, cid: str) -> Found:
         """Raises `Expired` when somebody kept it once, else `NotStored`."""
-        return await self._database.read(lambda connection: _find(connection, cid, self._clock()))
+        return await self._database.read(lambda connection: find(connection, cid, self._clock()))
 
     async def expire(self, limit: int) -> int:
         """End holds whose time is over, `limit` at the most. Returns how many."""
@@ -164,7 +136,7 @@ class Holds:
         def work(connection: Connection) -> int:
             found = connection.execute(rows).all()
             ids = [row.id for row in found]
-            # The states are asked for again: a job may have been undone, an upload stored, since they were read.
+            # The states are asked for again: since they were read a job may have been undone.
             connection.execute(delete(holds).where(holds.c.id.in_(ids), holds.c.state == "uploaded"))
             ended = {"state": "expired", "changed_at": now}
             over = update(holds).where(holds.c.id.in_(ids), holds.c.state == "held")
@@ -183,55 +155,13 @@ class Holds:
     def _let_go(self, connection: Connection, cids: Sequence[str]) -> None:
         """Content that nobody keeps any more is `leaving`. `cids` are sorted, as locks must be."""
         for cid in cids:
-            if (blob := _lock_blob(connection, cid)) is None:
+            if (blob := lock_blob(connection, cid)) is None:
                 continue
             # A statement of its own: it sees a hold that was committed while we waited for the lock.
             kept = select(exists().where(holds.c.cid == cid, holds.c.state.in_(_ACTIVE)))
             if not connection.execute(kept).scalar():
                 left = {"state": "leaving", "changed_at": self._clock()}
                 connection.execute(update(blobs).where(blobs.c.name == blob).values(left))
-
-
-def _lock_blob(connection: Connection, cid: str) -> str | None:
-    """The blob of `cid` that is here. SQLite needs no lock: it has one writer at a time."""
-    here = select(blobs.c.name).where(blobs.c.cid == cid, blobs.c.state == "here").with_for_update()
-    name: str | None = connection.execute(here).scalar()
-    return name
-
-
-def of_job(connection: Connection, job_id: str) -> Hold | None:
-    """The hold that the job has or had. Raises `JobUndone`."""
-    found = connection.execute(select(holds).where(holds.c.id == job_id)).first()
-    if found is not None and found.state == "undone":
-        raise JobUndone(job_id)
-    return None if found is None else _hold(found)
-
-
-def _upload(connection: Connection, upload_id: str, now: float) -> Hold | None:
-    """An upload that has not expired, locked."""
-    upload = (holds.c.id == upload_id, holds.c.state == "uploaded", holds.c.expires_at > now)
-    found = connection.execute(select(holds).where(*upload).with_for_update()).first()
-    return None if found is None else _hold(found)
-
-
-def _hold(row: Row[Any]) -> Hold:
-    return Hold(**{name: value for name, value in row._mapping.items() if name != "changed_at"})
-
-
-def _find(connection: Connection, cid: str, now: float) -> Found:
-    bought = select(holds).where(holds.c.cid == cid, holds.c.state == "held")
-    live = bought.where(or_(holds.c.permanent, holds.c.expires_at > now))
-    here = select(blobs.c.name).where(blobs.c.cid == cid, blobs.c.state == "here")
-    first = connection.execute(live.order_by(holds.c.changed_at, holds.c.id).limit(1)).first()
-    blob = connection.execute(here).scalar()
-    if first is None or blob is None:
-        ended = or_(holds.c.state == "expired", (holds.c.state == "held") & (holds.c.expires_at <= now))
-        if connection.execute(select(exists().where(holds.c.cid == cid, ended))).scalar():
-            raise Expired(f"the content {cid} has expired: it was not kept for good")
-        raise NotStored(f"there is no content {cid} here")
-    longest = live.order_by(holds.c.permanent.desc(), holds.c.expires_at.desc()).limit(1)
-    last = connection.execute(longest).one()
-    return Found(blob, cid, first.size_bytes, first.name, first.content_type, last.permanent, last.expires_at)
 
 
 def _no_such_upload() -> NoSuchUpload:

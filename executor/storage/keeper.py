@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from executor.storage.blobs import Blobs
 from executor.storage.errors import StorageDown
-from executor.storage.holds import Hold, Holds
+from executor.storage.holds import Holds
 from executor.storage.places import Places
+from executor.storage.rows import Hold
 from executor.storage.staging import Staged
 
 MOST_ATTEMPTS = 5

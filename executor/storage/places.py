@@ -7,7 +7,8 @@ from sqlalchemy.exc import IntegrityError
 
 from executor.storage.blobs import new_blob
 from executor.storage.errors import StorageDown, StorageFull
-from executor.storage.holds import Hold, Holds, of_job
+from executor.storage.holds import Holds
+from executor.storage.rows import Hold, of_job
 from executor.storage.tables import blobs, metadata, usage
 from shared.clock import Clock
 from shared.database import Database

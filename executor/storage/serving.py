@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from executor.storage.holds import Found
+from executor.storage.rows import Found
 from shared.clock import Clock
 from shared.ipfs import CAR_MEDIA_TYPE, RAW_MEDIA_TYPE
 

@@ -5,7 +5,6 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -13,11 +12,13 @@ from executor.results import open_database
 from executor.storage.blobs import choose_blobs
 from executor.storage.errors import ContentTooLarge, StorageDown, StorageFull
 from executor.storage.fetch import Fetcher, FetchOptions
-from executor.storage.holds import Found, Hold, Holds
+from executor.storage.health import Health, look
+from executor.storage.holds import Holds
 from executor.storage.keeper import Keeper
 from executor.storage.options import StorageOptions
 from executor.storage.places import Places
-from executor.storage.staging import PIECE_BYTES, Staged, Staging
+from executor.storage.rows import Found, Hold
+from executor.storage.staging import Staged, Staging
 from executor.storage.sweeper import SWEEP_EVERY_S, Sweeper
 from shared.clock import Clock, system_clock
 from shared.errors import GalaksioError, StartupError, Unavailable
@@ -30,18 +31,6 @@ log = get_logger(__name__)
 FETCH_TIMEOUT_S = 60.0
 BUSY_S = 2
 """When to come again while too much content is being received."""
-
-
-@dataclass(frozen=True)
-class Health:
-    """What the last look said. `free_bytes` None: nobody knows how much room there is."""
-
-    reason: str = ""
-    free_bytes: int | None = None
-
-    @property
-    def is_full(self) -> bool:
-        return self.free_bytes is not None and self.free_bytes < PIECE_BYTES
 
 
 class Storage:
@@ -146,15 +135,7 @@ class Storage:
 
     async def look(self) -> None:
         """See whether the place works, and how much room there is."""
-        try:
-            free_bytes = await self._blobs.free_bytes()
-        except StorageDown:
-            self.health = Health(f"{self._blobs.shown} does not answer")
-            return
-        if self.options.max_bytes:
-            left = max(0, self.options.max_bytes - await self._places.used_bytes())
-            free_bytes = left if free_bytes is None else min(left, free_bytes)
-        self.health = Health("", free_bytes)
+        self.health = await look(self._blobs, self._places, self.options.max_bytes)
 
     async def sweep(self) -> None:
         await self._sweeper.sweep()
@@ -203,16 +184,16 @@ class Storage:
 
     async def _delete_leaving(self) -> None:
         """At once, as far as that works; the next sweep does the rest."""
-        with contextlib.suppress(StorageDown, SQLAlchemyError):
+        with contextlib.suppress(StorageDown, SQLAlchemyError, OSError):
             await self._sweeper.delete_leaving()
 
     async def _do_chores(self) -> None:
         while True:
-            try:
-                await self.sweep()
-                await self.look()
-            except (GalaksioError, SQLAlchemyError) as exc:
-                log.error("storage_chore_failed", error=str(exc))
+            for chore in (self.sweep, self.look):
+                try:
+                    await chore()
+                except (GalaksioError, SQLAlchemyError, OSError) as exc:
+                    log.error("storage_chore_failed", error=str(exc))
             await asyncio.sleep(SWEEP_EVERY_S)
 
 

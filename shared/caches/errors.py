@@ -65,13 +65,6 @@ class CacheIdTaken(Conflict):
         super().__init__("There is a cache of this id already, made by another job: choose another cacheId.")
 
 
-class JobUndone(Conflict):
-    code = "job_undone"
-
-    def __init__(self) -> None:
-        super().__init__("This job was taken back: send the request as a new job.")
-
-
 class CacheUnavailable(Unavailable):
     code = "cache_unavailable"
 

@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from shared.caches.base import CacheInfo
-from shared.caches.errors import CacheIdTaken, JobUndone, NoSuchCache
+from shared.caches.errors import CacheIdTaken, NoSuchCache
 from shared.caches.limits import checked_cache_id, checked_region, checked_ttl, is_cache_id
 from shared.caches.redis_wire import (
     ENDS,
@@ -21,7 +21,7 @@ from shared.caches.redis_wire import (
     redis_errors,
 )
 from shared.caches.scripts import command, script
-from shared.errors import StartupError
+from shared.errors import JobUndone, StartupError
 
 TIMEOUT_S = 5.0
 CONNECTIONS = 64
@@ -110,12 +110,20 @@ class RedisLife:
             now_ms = int(time.time() * 1000)
             over = await command(self._redis, "ZRANGEBYSCORE", ENDS, "-inf", now_ms, "LIMIT", 0, SWEEP_BATCH)
             for cache_id in over:
-                await self._remove(cache_id.decode(), spare_living=True)
+                await self._sweep(cache_id.decode(), now_ms)
         return len(over)
 
     async def close(self) -> None:
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
+
+    async def _sweep(self, cache_id: str, now_ms: int) -> None:
+        """Clocks differ a little: a cache that still lives is looked at again when it ends."""
+        ttl_ms = await command(self._redis, "PTTL", meta_key(cache_id))
+        if ttl_ms > 0:
+            await self._redis.zadd(ENDS, {cache_id: now_ms + ttl_ms})
+        else:
+            await self._remove(cache_id, spare_living=True)
 
     async def _begin(self, job_id: str, cache_id: str) -> None:
         await self._redis.set(job_key(job_id), cache_id, ex=JOB_TTL_S, nx=True)

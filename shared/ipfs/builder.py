@@ -43,14 +43,14 @@ class Builder:
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the content, any number of them. Nothing is copied."""
         portion, at = memoryview(data).cast("B"), 0
+        self._whole.update(portion)
+        self._size_bytes += len(portion)
         while at < len(portion):
             if self._chunk_bytes == CHUNK_BYTES:  # only now it is known not to be the last
                 self._end_chunk()
             piece = portion[at : at + CHUNK_BYTES - self._chunk_bytes]
-            self._whole.update(piece)
             self._chunk.update(piece)
             self._chunk_bytes += len(piece)
-            self._size_bytes += len(piece)
             at += len(piece)
 
     def finish(self) -> Dag:

@@ -57,7 +57,7 @@ def test_a_store_whose_settlement_is_refused_leaves_nothing_and_can_be_paid_anew
     assert cid_of(content) not in answer.text
     wait_until(lambda: broker.get(f"/files/{cid_of(content)}").status_code == 404, "it is taken back")
     wait_until(lambda: kept(host) == before, "its bytes are gone")
-    assert undone(host) == 0
+    wait_until(lambda: undone(host) == 0, "the ledger knows")
     facilitator.on_settle = None
     again = paid(broker, wallet, request)
     assert again.status_code == 200, again.text

@@ -62,7 +62,7 @@ class Shop:
         self.clock.now += 1
 
     async def offer(self, code: str = "print(1)", **fields: Any) -> Offer:
-        work = RUN.parse(json.dumps({"code": code, **fields}).encode())
+        work = RUN.parse(json.dumps({"code": code, **fields}).encode(), {})
         return await self.pricing.offer(RUN, work, repr(work.meaning))
 
     async def refused(self, code: str = "print(1)", **fields: Any) -> GalaksioError:

@@ -49,7 +49,7 @@ def body(**fields: str) -> bytes:
 async def test_the_price_holds_while_the_market_moves(offers: OfferBook) -> None:
     market = Market(800)
     pricing = Pricing(market, offers, 5000)  # type: ignore[arg-type]
-    work = RUN.parse(body())
+    work = RUN.parse(body(), {})
     first = await pricing.offer(RUN, work, "hash")
     market.price_atomic = 90_000
     assert await pricing.offer(RUN, work, "hash") == first
@@ -63,7 +63,7 @@ async def test_an_offer_is_renewed_before_it_gets_too_short_and_the_old_one_stay
 ) -> None:
     market = Market(800)
     pricing = Pricing(market, offers, 5000)  # type: ignore[arg-type]
-    work = RUN.parse(body())
+    work = RUN.parse(body(), {})
     first = await pricing.offer(RUN, work, "hash")
     market.price_atomic = 900
     clock.now += 200
@@ -100,29 +100,29 @@ async def test_expired_offers_are_swept_an_hour_later(offers: OfferBook, clock: 
 async def test_nobody_selling_is_a_503_and_a_price_over_the_clients_limit_a_400(offers: OfferBook) -> None:
     pricing = Pricing(Market(None), offers, 5000)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="No providers available"):
-        await pricing.offer(RUN, RUN.parse(body()), "hash")
+        await pricing.offer(RUN, RUN.parse(body(), {}), "hash")
     pricing = Pricing(Market(800), offers, 5000)  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="maxCostUsd"):
-        await pricing.offer(RUN, RUN.parse(body(maxCostUsd="0.0057")), "hash")
+        await pricing.offer(RUN, RUN.parse(body(maxCostUsd="0.0057"), {}), "hash")
 
 
 @pytest.mark.parametrize(
     "same", [{}, {"language": "py"}, {"language": "Python"}, {"timeout": 60}, {"size": "Medium"}]
 )
 def test_the_hash_is_of_the_meaning_not_of_the_spelling(same: dict[str, str]) -> None:
-    plain = request_hash("POST", "/run", RUN.parse(body()).meaning)
-    assert request_hash("POST", "/run", RUN.parse(body(**same)).meaning) == plain
+    plain = request_hash("POST", "/run", RUN.parse(body(), {}).meaning)
+    assert request_hash("POST", "/run", RUN.parse(body(**same), {}).meaning) == plain
 
 
 def test_the_hash_tells_requests_and_routes_apart() -> None:
     hashes = {
-        request_hash("POST", "/run", RUN.parse(body()).meaning),
-        request_hash("POST", "/execute", RUN.parse(body()).meaning),
-        request_hash("POST", "/run", RUN.parse(body(stdin="x")).meaning),
-        request_hash("POST", "/run", RUN.parse(body(language="bash")).meaning),
-        request_hash("POST", "/run", RUN.parse(body(code="print(2)")).meaning),
-        request_hash("POST", "/run", RUN.parse(body(size="small")).meaning),
-        request_hash("POST", "/run", RUN.parse(body(size="large")).meaning),
+        request_hash("POST", "/run", RUN.parse(body(), {}).meaning),
+        request_hash("POST", "/execute", RUN.parse(body(), {}).meaning),
+        request_hash("POST", "/run", RUN.parse(body(stdin="x"), {}).meaning),
+        request_hash("POST", "/run", RUN.parse(body(language="bash"), {}).meaning),
+        request_hash("POST", "/run", RUN.parse(body(code="print(2)"), {}).meaning),
+        request_hash("POST", "/run", RUN.parse(body(size="small"), {}).meaning),
+        request_hash("POST", "/run", RUN.parse(body(size="large"), {}).meaning),
     }
     assert len(hashes) == 7
 

@@ -22,17 +22,17 @@ OFFER = Offer("offer", "hash", 5800, "local", {"provider": "local"}, 270, 0, 0)
 
 @pytest.mark.parametrize(("given", "size"), [({}, "medium"), ({"size": "large"}, "large")])
 def test_executor_and_quote_are_told_the_size(given: dict[str, str], size: str) -> None:
-    work = RUN.parse(json.dumps({"code": "x", **given}).encode())
+    work = RUN.parse(json.dumps({"code": "x", **given}).encode(), {})
     assert (work.task["size"], work.ask["size"], work.meaning["size"]) == (size, size, size)
 
 
 def test_quote_is_told_how_many_dependencies_there_are() -> None:
-    assert RUN.parse(b'{"code": "x"}').ask["dependencies"] == 0
+    assert RUN.parse(b'{"code": "x"}', {}).ask["dependencies"] == 0
 
 
 def test_a_size_that_is_none_is_refused_with_the_list() -> None:
     with pytest.raises(BadRequest, match="small, medium, large") as caught:
-        RUN.parse(b'{"code": "x", "size": "xxl"}')
+        RUN.parse(b'{"code": "x", "size": "xxl"}', {})
     assert caught.value.code == "unknown_size"
 
 

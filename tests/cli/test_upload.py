@@ -14,7 +14,7 @@ from eth_account import Account
 from starlette.types import Message
 
 from broker.uploads import Upload
-from cli import upload
+from cli import client, upload
 from cli.client import Paid
 from cli.config import CliError, Config
 from cli.upload import Content, paid_upload
@@ -32,6 +32,7 @@ DONE = b'{"jobId": "job", "status": "completed", "price_usd": "0.01", "result": 
 class Request:
     """A request as far as it was read."""
 
+    line: str
     headers: dict[str, str]
     reader: asyncio.StreamReader
     body: bytes = b""
@@ -63,15 +64,17 @@ class StandIn:
         await asyncio.gather(*self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[1:-2]
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")[:-2]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        request = Request(headers, reader)
+        request = Request(first, headers, reader)
         self.requests.append(request)
         with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client hung up
             status, body = await self.answer(request)
-            head = f"HTTP/1.1 {status} Any\r\nContent-Type: application/json\r\n"
+            head = f"HTTP/1.1 {status} Any\r\nContent-Type: application/json\r\nConnection: close\r\n"
             if status == 402:
                 head += f"PAYMENT-REQUIRED: {base64.b64encode(body).decode()}\r\n"
+            if status == 202:
+                head += "Location: /status/job\r\n"
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             await request.read_until_closed()
         writer.close()
@@ -84,8 +87,10 @@ async def running(answer: Callable[[Request], Awaitable[tuple[int, bytes]]]) -> 
     port = free_port()
     stand_in = StandIn(answer, url=f"http://127.0.0.1:{port}")
     async with await asyncio.start_server(stand_in.accept, "127.0.0.1", port):
-        yield stand_in
-        await stand_in.closed()
+        try:
+            yield stand_in
+        finally:
+            await stand_in.closed()
 
 
 def challenge(price_atomic: int = 10_000) -> bytes:
@@ -140,7 +145,7 @@ async def parsed(request: Request) -> tuple[Upload, bytes]:
 
 async def test_a_large_file_is_sent_once_and_its_options_and_length_twice() -> None:
     async with running(sold) as server:
-        paid, said = await send(server.url)
+        paid, said = await send(server.url, cap_atomic=10_000)
     asked, bought = server.requests
     assert paid.body["jobId"] == "job"
     assert said == [f"Price: $0.01 in USDC on base-sepolia, to {'0x' + 'bb' * 20}"]
@@ -214,14 +219,14 @@ async def test_a_refusal_in_the_middle_of_the_file_ends_it_and_is_told() -> None
 
 async def test_a_file_that_shrinks_while_it_is_sent_is_one_sentence() -> None:
     async with running(sold) as server:
-        with pytest.raises(CliError, match=r"big\.bin became shorter"):
+        with pytest.raises(CliError, match=r"big\.bin cannot be read: it became shorter"):
             await send(server.url, BIG, source=io.BytesIO(BIG[:-1]))
 
 
 async def test_a_file_that_grows_is_sent_as_it_was_measured() -> None:
     async with running(sold) as server:
-        await send(server.url, BIG, source=io.BytesIO(BIG + b"more"))
-    assert (await parsed(server.requests[1]))[1] == BIG
+        await send(server.url, BIG[:-1], source=io.BytesIO(BIG + b"more"))
+    assert (await parsed(server.requests[1]))[1] == BIG[:-1]
 
 
 async def test_a_host_that_charges_nothing_is_paid_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +239,42 @@ async def test_a_host_that_charges_nothing_is_paid_nothing(monkeypatch: pytest.M
     async with running(free) as server:
         paid, said = await send(server.url)
     assert (paid.receipt, said, len(server.requests)) == (None, [], 1)
+
+
+async def test_a_connection_that_breaks_off_once_it_was_paid_is_not_to_be_paid_again_blindly() -> None:
+    async def failing(request: Request) -> tuple[int, bytes]:
+        if "payment-signature" not in request.headers:
+            return await sold(request)
+        await request.read(1000)
+        raise ConnectionResetError
+
+    async with running(failing) as server:
+        with pytest.raises(CliError, match="`galaksio payments` says of it before you pay again"):
+            await send(server.url)
+
+
+async def test_an_outcome_that_is_not_known_yet_is_waited_for_and_then_asked_for_with_the_same_payment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "PENDING_PAUSE_S", 0.01)
+    asked: list[str] = []
+
+    async def slow(request: Request) -> tuple[int, bytes]:
+        if request.line.startswith("GET /status/job "):
+            asked.append(request.line)
+            return 200, b'{"status": "%s"}' % (b"completed" if len(asked) == 2 else b"running")
+        status, body = await sold(request)
+        return (202, b"{}") if status == 200 and not asked else (status, body)
+
+    async with running(slow) as server:
+        paid, said = await send(server.url)
+    assert (paid.body["jobId"], len(asked), len(said)) == ("job", 2, 1)
+    first, second = [
+        request.headers["payment-signature"]
+        for request in server.requests
+        if "payment-signature" in request.headers
+    ]
+    assert first == second
 
 
 async def test_progress_ends_at_the_size_of_the_file() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from executor.once import ExecutorLost, Once
-from executor.providers.base import JobUndone
 from executor.results import Bounds, Claim, Results, open_database
-from shared.errors import Conflict, GalaksioError, StartupError
+from shared.errors import Conflict, GalaksioError, JobUndone, StartupError
 
 
 class Now:

@@ -13,7 +13,7 @@ from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.streaming import Chunk, Outbox, Texts
 from shared.jobs import RunRequest, RunResult
 from tests.executor.conftest import descendants, opened, until
-from tests.executor.test_service import Service, Start, start
+from tests.executor.test_service import Service, Start, compute_row, start
 
 __all__ = ["start"]
 
@@ -89,7 +89,7 @@ async def test_over_http_lines_come_as_they_are_produced(start: Start) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
         lines = answer.aiter_lines()
         assert json.loads(await anext(lines)) == {"stream": "stdout", "data": "one\n"}
-        (local,) = (await service.client.get("/providers")).json()["providers"]
+        local = await compute_row(service.client)
         assert (local["slotsFree"], local["accepting"]) == (0, False)
         assert local["retryAfterS"] >= 1
         # What is refused is refused with its status, not within a stream.
@@ -108,7 +108,7 @@ async def test_over_http_lines_come_as_they_are_produced(start: Start) -> None:
             assert answer.headers["content-type"].startswith("text/event-stream")
             *output, last = await lines_of(answer)
         assert (output, last["jobId"], last["result"]["stdout"]) == (expected, "kept", "1\n")
-    (local,) = (await service.client.get("/providers")).json()["providers"]
+    local = await compute_row(service.client)
     assert (local["accepting"], local["retryAfterS"]) == (True, None)
 
 

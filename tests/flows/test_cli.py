@@ -109,7 +109,7 @@ def test_quote_prints_a_comparison_without_a_login(stack: Stack, tmp_path: Path,
     [
         (("run", "job.py", "--size", "small", "--timeout", "10"), "0.00025"),
         (("run", "--size", "2048"), "0.0008"),
-        (("store", "--size", "1000000000"), "0.000142"),
+        (("store", "--size", "100000000"), "0.000105"),
     ],
 )
 def test_quote_takes_the_size_of_a_run_by_name_and_bytes_by_number(

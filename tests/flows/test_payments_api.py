@@ -220,10 +220,14 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
     assert answer.headers["Cache-Control"] == "public, max-age=60"
     document = answer.json()
     assert (document["version"], document["x402Version"], document["versions"]) == (1, 1, [1, 2])
-    assert sorted(document["resources"]) == [f"{stack.broker}/execute", f"{stack.broker}/run"]
+    assert document["resources"] == [
+        stack.broker + route for route in ("/run", "/execute", "/store", "/cache")
+    ]
     assert document["payTo"].lower() == HOST_WALLET
     assert document["network"] == "base-sepolia"
-    for item in document["items"]:
+    *items, cache = document["items"]
+    assert cache["accepts"] == [], "this host has no Redis"
+    for item in items:
         challenge = httpx.post(item["resource"], trust_env=False)
         assert challenge.status_code == 402
         [told] = challenge.json()["accepts"]
@@ -233,16 +237,17 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
         [shown] = item["acceptsV2"]
         assert set(v2["extra"]) - set(shown["extra"]) == {"quoteId", "requestHash"}
         assert {**v2, "extra": shown["extra"]} == shown
-        assert item["inputSchema"]["required"] == ["code"]
-        assert v2_schema(challenge)["size"] == {"type": "string", "enum": ["small", "medium", "large"]}
+        assert item["inputSchema"]["required"] == [{"/store": "data"}.get(challenge.request.url.path, "code")]
         assert httpx.post(item["resource"], json=item["example"], trust_env=False).status_code == 402
+    assert v2_schema(http.post("/run"))["size"] == {"type": "string", "enum": ["small", "medium", "large"]}
     assert http.get("/.well-known/x402.json").json() == document
 
 
 def test_the_prices_shown_for_each_size_are_what_its_402_asks(http: httpx.Client) -> None:
     shown = http.get("/").json()["sells"][0]["prices"]
     assert {row["size"] for row in shown} == {"small", "medium", "large"}
-    assert all(item["prices"] == shown for item in http.get("/.well-known/x402").json()["items"])
+    runs = http.get("/.well-known/x402").json()["items"][:2]
+    assert [item["prices"] for item in runs] == [shown, shown]
     for row in shown:
         challenge = http.post("/run", json={"code": "1", "size": row["size"], "timeout": row["timeout"]})
         assert challenge.json()["accepts"][0]["maxAmountRequired"] == row["priceAtomic"]
@@ -316,7 +321,7 @@ def test_quote_being_down_takes_prices_away_and_nothing_else(tmp_path: Path) -> 
         broken.processes["quote"].kill()
         answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=20, trust_env=False)
         assert answer.status_code == 200
-        assert len(answer.json()["resources"]) == 2
+        assert len(answer.json()["resources"]) == 4
         for item in answer.json()["items"]:
             assert (item["priceFromUsd"], item["accepts"], item["prices"]) == (None, [], [])
         assert httpx.get(broken.broker, timeout=20, trust_env=False).json()["sells"][0]["prices"] == []

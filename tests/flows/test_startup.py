@@ -261,5 +261,9 @@ def test_the_demo_pays_and_its_sums_agree(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "HTTP 402 Payment Required" in done.stdout
     assert "Hello from a paid sandbox, on Python" in done.stdout
-    assert len(re.findall(r"transaction 0x[0-9a-f]{64}", done.stdout)) >= 1
+    assert "39 bytes came back as they were" in done.stdout
+    assert "5000000 bytes came back as they were" in done.stdout
+    assert "GET /greeting: {'hello': 'world'}; INCRBY visits 3: 3" in done.stdout
+    transactions = re.findall(r"transaction (0x[0-9a-f]{64})", done.stdout)
+    assert len(set(transactions)) == len(transactions) >= 4
     assert "the sum of the receipts" in done.stdout

@@ -15,6 +15,7 @@ from quote.capabilities import Capabilities
 from quote.main import create_app
 from quote.providers.base import Context, Decline, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
+from shared.http import MB
 from shared.money import usd_to_atomic
 from shared.settings import load_settings
 
@@ -110,7 +111,15 @@ async def test_a_run_costs_by_its_size_and_a_flat_extra_for_dependencies(
 )
 async def test_storing_costs_by_size_and_time(fields: dict[str, Any], atomic: int) -> None:
     ask = StoreAsk.model_validate(fields)
-    assert (await providers(able())["storage/local"].price(ask)).atomic == atomic
+    seller = providers(able(), MAX_UPLOAD_MB="1000")["storage/local"]
+    assert (await seller.price(ask)).atomic == atomic
+
+
+async def test_what_is_too_large_to_be_stored_has_no_price() -> None:
+    seller = providers(able())["storage/local"]
+    await seller.price(StoreAsk(file_size_bytes=100 * MB))
+    with pytest.raises(Decline, match="100 MB"):
+        await seller.price(StoreAsk(file_size_bytes=101 * MB))
 
 
 async def test_the_price_book_is_a_setting() -> None:

@@ -37,6 +37,7 @@ def make_app(**options: Any) -> FastAPI:
     async def crash() -> None:
         raise RuntimeError("secret text")
 
+    @app.put("/echo")
     @app.post("/echo")
     async def echo(request: Request) -> int:
         return len(await request.body())
@@ -174,3 +175,19 @@ async def test_a_deeply_nested_body_is_refused_and_does_not_end_the_process() ->
         assert answer.status_code == 400
     finally:
         sys.setrecursionlimit(min(raised, 1000))
+
+
+async def test_a_route_that_reads_a_stream_may_have_a_larger_body_and_no_other() -> None:
+    async def stream(size_bytes: int) -> AsyncIterator[bytes]:
+        yield b"x" * size_bytes
+
+    large = MAX_BODY_BYTES + 1
+    async with client(make_app(larger_bodies={("PUT", "/echo"): large})) as http:
+        assert (await http.put("/echo", content=stream(large))).json() == large
+        assert (await http.put("/echo", content=b"x" * large)).json() == large
+        assert (await http.put("/echo", content=stream(large + 1))).status_code == 413
+        for answer in (
+            await http.put("/echo", content=b"x" * (large + 1)),
+            await http.post("/echo", content=b"x" * large),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")

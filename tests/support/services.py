@@ -21,6 +21,7 @@ CLEAN = (
     "PORT",
     "DATABASE_URL",
     "REDIS_URL",
+    "MEMCACHED_URL",
     "SANDBOX",
     "X402_WALLET_ADDRESS",
     "BROKER_WALLET",

@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
 
 from broker.main import create_app
+from broker.operations import TOP_UP
+from broker.payments.paid_route import Call
 from broker.settings import BrokerSettings
 from shared.settings import load_settings
 
@@ -47,6 +50,21 @@ class Tenant:
 
     async def operations_left(self) -> int:
         return int((await self.app.state.caches.info(self.cache_id)).operations_left)
+
+
+class Cashier:
+    """A gate that asks a used-up cache for money and never gets any."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def answer(self, call: Call) -> Response:
+        assert (call.operation, call.method, call.why[1]) == (TOP_UP, "POST", "operations_used_up")
+        self.asked.append(call.path)
+        return JSONResponse({}, 402)
+
+    async def drain(self) -> None:
+        pass
 
 
 @pytest.fixture

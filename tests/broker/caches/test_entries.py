@@ -3,11 +3,8 @@
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse, Response
 
-from broker.operations import TOP_UP
-from broker.payments.paid_route import Call
-from tests.broker.caches.conftest import Tenant, new_tenant
+from tests.broker.caches.conftest import Cashier, Tenant, new_tenant
 
 KEYS = [
     "user:123",
@@ -117,15 +114,8 @@ async def test_a_ttl_that_cannot_be_is_refused(tenant: Tenant, ttl: Any) -> None
 
 async def test_every_operation_counts_one_and_then_more_must_be_bought(app: Any) -> None:
     tenant = await new_tenant(app, operations=5)
-    url, sold = f"/cache/{tenant.cache_id}/k", list[str]()
-
-    class Cashier:
-        async def answer(self, call: Call) -> Response:
-            assert (call.operation, call.method, call.why[1]) == (TOP_UP, "POST", "operations_used_up")
-            sold.append(call.path)
-            return JSONResponse({}, 402)
-
-    app.state.gate = Cashier()
+    url, cashier = f"/cache/{tenant.cache_id}/k", Cashier()
+    app.state.gate = cashier
     async with tenant.http as http:
         await http.put(url, json={"value": 1})
         await http.get(url)
@@ -136,7 +126,7 @@ async def test_every_operation_counts_one_and_then_more_must_be_bought(app: Any)
         assert (await http.delete(url)).json() == {"message": "Key deleted"}
         for ask in (http.get(url), http.post(f"/redis/{tenant.cache_id}", json=["GET", "k"])):
             assert (await ask).status_code == 402
-        assert sold == [f"/cache/{tenant.cache_id}/topup"] * 3
+        assert cashier.asked == [f"/cache/{tenant.cache_id}/topup"] * 3
         await app.state.caches.add_operations(tenant.cache_id, 1, "payment")
         assert (await http.get(url)).status_code == 404
 

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 
 from broker.caches.tokens import KEY_FILE, Tokens, open_tokens
 from broker.main import create_app
+from shared.caches.router import open_caches
 from shared.errors import StartupError
-from tests.broker.caches.conftest import Tenant, client_of, new_cache_id, settings
+from tests.broker.caches.conftest import Cashier, Tenant, client_of, new_cache_id, settings
 
 ID = "rd0123456789abcdefABCDEF"
 
@@ -116,7 +117,8 @@ async def test_wrong_tokens_are_limited_by_address_and_paid_operations_are_not(
     app = create_app(settings(tmp_path, None, RATE_LIMIT_PER_IP="5/minute"))
     async with app.router.lifespan_context(app):
         # The limits of this process, and the caches of another setting's server.
-        app.state.caches = await _caches(valkey_url)
+        app.state.caches = open_caches(valkey_url, None, max_bytes=2**20)
+        app.state.gate = Cashier()
         cache_id = new_cache_id()
         await app.state.caches.create(cache_id, "us-east-1", 100, None)
         async with client_of(app, app.state.cache_tokens.of(cache_id), "10.9.9.9") as owner:
@@ -128,6 +130,11 @@ async def test_wrong_tokens_are_limited_by_address_and_paid_operations_are_not(
         async with client_of(app, "gx_guess", "10.9.9.8") as guesser:
             statuses = [(await guesser.get(f"/cache/{cache_id}/k")).status_code for _ in range(7)]
             assert statuses == [401] * 5 + [429] * 2
+        used_up = new_cache_id()
+        await app.state.caches.create(used_up, "us-east-1", 0, None)
+        async with client_of(app, app.state.cache_tokens.of(used_up), "10.9.9.5") as owner:
+            statuses = [(await owner.get(f"/cache/{used_up}/k")).status_code for _ in range(7)]
+            assert statuses == [402] * 5 + [429] * 2
         async with client_of(app, None, "10.9.9.7") as stray:
             statuses = [(await stray.patch(f"/cache/{cache_id}/k")).status_code for _ in range(7)]
             assert statuses == [405] * 5 + [429] * 2
@@ -135,12 +142,6 @@ async def test_wrong_tokens_are_limited_by_address_and_paid_operations_are_not(
             statuses = [(await buyer.get(f"/cache/{cache_id}/topup")).status_code for _ in range(7)]
             assert statuses[-1] == 429
         await app.state.caches.close()
-
-
-async def _caches(url: str) -> object:
-    from shared.caches.router import open_caches
-
-    return open_caches(url, None, max_bytes=2**20)
 
 
 async def test_without_redis_caches_are_unavailable_and_the_rest_works(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ async def test_without_redis_caches_are_unavailable_and_the_rest_works(tmp_path:
             ):
                 assert (answer.status_code, answer.json()["code"]) == (503, "cache_unavailable")
                 assert int(answer.headers["Retry-After"]) > 0
-            assert (await http.get("/health")).status_code == 200
+            assert (await http.get("/health")).json()["dependencies"]["caches"] == "disabled"
 
 
 async def test_a_redis_that_is_gone_is_a_503_that_names_no_address(tmp_path: Path) -> None:
@@ -166,3 +167,6 @@ async def test_a_redis_that_is_gone_is_a_503_that_names_no_address(tmp_path: Pat
             assert (answer.status_code, answer.json()["code"]) == (503, "cache_unavailable")
             assert "hidden" not in answer.text
             assert "127.0.0.1" not in answer.text
+            caches = (await http.get("/health/ready")).json()["dependencies"]["caches"]
+            assert caches["status"] == "unhealthy"
+            assert "hidden" not in caches["reason"]

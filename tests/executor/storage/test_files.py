@@ -154,7 +154,7 @@ def test_a_dropped_upload_cannot_be_stored(http: httpx.Client) -> None:
         ({"data": "aGVsbG8="}, b"aGVsbG8=", "text/plain; charset=utf-8"),
         ({"data": "aGVsbG8=", "encoding": "base64"}, b"hello", "application/octet-stream"),
         ({"data": "aGVsbG8=", "isBase64": True}, b"hello", "application/octet-stream"),
-        ({"data": "aGVsbG8=", "options": {"encoding": "base64"}}, b"aGVsbG8=", "text/plain; charset=utf-8"),
+        ({"data": "aGVsbG8=", "options": {"encoding": "base64"}}, b"hello", "application/octet-stream"),
         ({"fileInline": "aGVsbG8=", "filename": "a.png"}, b"hello", "image/png"),
         ({"data": "grüße ☂"}, "grüße ☂".encode(), "text/plain; charset=utf-8"),
         ({"data": {"a": [1, "ü"]}}, '{"a":[1,"ü"]}'.encode(), "application/json"),

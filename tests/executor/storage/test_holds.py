@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from executor.providers.base import JobUndone
 from executor.storage.errors import Expired, NoSuchUpload, NotStored, StorageDown, StorageFull
-from executor.storage.holds import Hold, _lock_blob
 from executor.storage.places import ARRIVAL_S
+from executor.storage.rows import Hold, lock_blob
 from executor.storage.storage import Storage
 from executor.storage.sweeper import REMEMBER_S
 from executor.storage.tables import blobs, holds
-from shared.errors import Conflict, GalaksioError
+from shared.errors import Conflict, GalaksioError, JobUndone
 from shared.store import StoreRequest
+from tests.executor.conftest import until
 from tests.executor.storage.conftest import MB, Now, Place, chunks, folder_place
 
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
@@ -225,7 +225,7 @@ async def test_a_new_hold_and_the_end_of_the_last_one_wait_for_each_other(
     first = await store(storage, "first")
     engine = other._database._store._engine  # type: ignore[union-attr]
     async with engine.begin() as connection:
-        await connection.run_sync(_lock_blob, HELLO)
+        await connection.run_sync(lock_blob, HELLO)
         await connection.run_sync(other._holds.add, replace(first, id="second"))
         ending = asyncio.create_task(storage.undo("first"))
         await asyncio.sleep(0.3)
@@ -318,6 +318,27 @@ async def test_a_put_that_fails_leaves_nothing_and_can_be_sent_again(
     await storage.sweep()
     assert (await rows(storage, blobs), await storage._places.used_bytes()) == ([], 0)
     await store(storage, "job")
+
+
+async def test_a_place_that_is_gone_is_told_and_looked_for_until_it_is_back(
+    storage: Storage, now: Now, kept: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def gone(*_: object) -> None:
+        raise StorageDown("no")
+
+    await storage.close()
+    monkeypatch.setattr("executor.storage.storage.SWEEP_EVERY_S", 0.01)
+    again = Storage(kept.options, now)
+    await again.open()
+    await store(again, "job", ttl_s=60)
+    with monkeypatch.context() as patch:
+        patch.setattr(again._blobs, "delete", gone)
+        patch.setattr(again._blobs, "free_bytes", gone)
+        now.seconds += 61
+        assert await until(lambda: again.health.reason.endswith("does not answer"))
+        assert len(kept.listed()) == 1
+    assert await until(lambda: not again.health.reason and not kept.listed())
+    await again.close()
 
 
 async def test_what_a_dead_executor_was_putting_in_place_is_given_up(

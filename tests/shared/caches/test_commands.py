@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from shared.caches.commands import ALLOWED, MAX_ARGUMENTS, CommandRefused, read_command
+from shared.caches.command_rules import CommandRefused
+from shared.caches.commands import ALLOWED, MAX_ARGUMENTS, read_command
 from shared.caches.limits import KEY_MAX_BYTES, VALUE_MAX_BYTES
 from tests.support.cache_commands import COMMANDS, Words, words
 
@@ -85,7 +86,7 @@ def test_what_could_reach_or_take_too_much_is_refused(line: str) -> None:
         [], [b""], [b"GET", b""], [b"GET", b"x" * (KEY_MAX_BYTES + 1)], [b"GET", b"a\0b"], [b"GET", b"a\nb"],
         [b"GET", b"\xff"], [b"MGET", b"ok", b"\x7f"], [b"SET", b"k", b"x" * (VALUE_MAX_BYTES + 1)],
         [b"DEL", *[b"k"] * MAX_ARGUMENTS], [b"KEYS", b"*" * (KEY_MAX_BYTES + 1)], [b"G" * 10_000_000],
-        [b"\xff\xfe"], [b"GET\r\nFLUSHALL"], [b"G\0ET", b"k"],
+        [b"\xff\xfe"], ["\u017fet".encode(), b"k", b"v"], [b"GET\r\nFLUSHALL"], [b"G\0ET", b"k"],
     ],
 )  # fmt: skip
 def test_words_that_are_no_command_are_refused_in_a_short_sentence(line: Words) -> None:

@@ -225,13 +225,19 @@ async def test_sweeping_removes_all_that_is_left_of_caches_whose_time_is_over(
     assert await redis.get(cache_id, "key") is not None
 
 
-async def test_sweeping_spares_a_cache_that_lives_although_its_id_is_listed(
+async def test_sweeping_spares_a_cache_that_lives_and_comes_back_when_it_ends(
     redis: RedisCaches, cache_id: str, server: Any
 ) -> None:
-    await redis.set(cache_id, "key", 1)
-    await server.zadd("galaksio:caches:ends", {cache_id: 1})
+    ending = await redis.create(new_id(), "us-east-1", 10_000, 3600)
+    for living in (cache_id, ending.cache_id):
+        await redis.set(living, "key", 1)
+        await server.zadd("galaksio:caches:ends", {living: 1})
     await redis.sweep()
-    assert await redis.get(cache_id, "key") is not None
+    for living in (cache_id, ending.cache_id):
+        assert await redis.get(living, "key") is not None
+    assert await server.zscore("galaksio:caches:ends", cache_id) is None
+    due_ms = await server.zscore("galaksio:caches:ends", ending.cache_id)
+    assert due_ms / 1000 == pytest.approx(ending.expires_at, abs=20)
 
 
 async def test_deleting_leaves_nothing_on_the_server(redis: RedisCaches, run: Run, server: Any) -> None:

@@ -42,6 +42,7 @@ REFUSED = {
     "more behind it": node(LINK) + b"\0",
     "data before parts": b"\x0a\x06" + FILE + b"\x12" + varint(len(LINK)) + LINK,
     "another field": b"\x1a" + node(LINK)[1:],
+    "another field behind the parts": b"\x12" + varint(len(LINK)) + LINK + b"\x1a\x06" + FILE,
     "a part with a name": node(LINK.replace(b"\x12\x00", b"\x12\x01a")),
     "a part with more behind it": node(LINK + b"\0"),
     "a part without its size": node(LINK[:-2]),
