@@ -29,7 +29,8 @@ from _payer import REQUIRED, Payer
 
 MB = 1024 * 1024
 SPEED_BYTES, MEMORY_BYTES = 60 * MB, 90 * MB
-BOUNDARY = "b0undary"
+BOUNDARY = secrets.token_hex(16)
+"""As httpx makes it. The parser skips through the content by its length."""
 HEAD = (
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="ttl"\r\n\r\n60\r\n'
     f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n'

@@ -75,13 +75,13 @@ class Caller:
     ) -> Answer:
         """Put a body as it comes. Raises `NoAnswer`, and whatever `content` raises: then it was cut off."""
         sent = {"Content-Type": "application/octet-stream", **headers}
-        failed: list[BaseException] = []
+        failed: list[Exception] = []
 
         async def watched() -> AsyncIterator[bytes]:
             try:
                 async for part in content:
                     yield part
-            except BaseException as exc:
+            except Exception as exc:  # being cancelled, as when the other side dies, is no failure of its own
                 failed.append(exc)
                 raise
 

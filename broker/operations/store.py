@@ -30,10 +30,9 @@ class Conditions(Wire):
 def _store_work(body: bytes, _: Params) -> Work:
     fields = read_json(body)
     if isinstance(fields, dict):
-        # An upload is the broker's own word for what it staged: nobody names another's.
-        fields = {
-            name: value for name, value in fields.items() if name not in {"upload", "maxBytes", "max_bytes"}
-        }
+        fields = _without_ours(fields)
+        if isinstance(fields.get("options"), dict):
+            fields["options"] = _without_ours(fields["options"])
     request, conditions = parse_store_request(fields), _conditions(fields)
     if request.url is not None:
         return _work(request, conditions, {"url": request.url}, None, url=request.url)
@@ -41,6 +40,11 @@ def _store_work(body: bytes, _: Params) -> Work:
     typed = request.model_copy(update={"content_type": request.type_of_data()})
     digest = {"sha256": hashlib.sha256(content).hexdigest()}
     return _work(typed, conditions, digest, len(content), content=content)
+
+
+def _without_ours(fields: dict[str, Any]) -> dict[str, Any]:
+    """An upload is the broker's own word for what it staged: nobody names another's."""
+    return {name: value for name, value in fields.items() if name not in {"upload", "maxBytes", "max_bytes"}}
 
 
 def _uploaded_work(upload: Upload) -> Work:

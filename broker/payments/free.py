@@ -53,21 +53,21 @@ class FreeGate:
             limit_ms = math.ceil(work.time_limit_s * 1000)
             new = NewJob(operation.name, call.hash(work), offer, "anonymous", task, limit_ms, call.label)
             job_id = await self._ledger.open_unpaid(new)
+            try:
+                result = await self._executor.execute(
+                    job_id, operation.task_type, offer.provider, task, work.time_limit_s
+                )
+                body = {
+                    "jobId": job_id,
+                    "status": "completed",
+                    "provider": offer.provider,
+                    "price_usd": "0",
+                    "result": operation.read_result(result),
+                }
+            except GalaksioError as error:
+                await self._ledger.finish_unpaid(job_id, None, error.code)
+                raise
             taken.kept = True
-        try:
-            result = await self._executor.execute(
-                job_id, operation.task_type, offer.provider, task, work.time_limit_s
-            )
-            body = {
-                "jobId": job_id,
-                "status": "completed",
-                "provider": offer.provider,
-                "price_usd": "0",
-                "result": operation.read_result(result),
-            }
-        except GalaksioError as error:
-            await self._ledger.finish_unpaid(job_id, None, error.code)
-            raise
         kept = await self._results.keep(job_id, body)
         await self._ledger.finish_unpaid(job_id, kept, None)
         to = Shown(public_address(call.scope, self._public_base_url), self._tokens)

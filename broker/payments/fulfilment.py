@@ -91,9 +91,9 @@ class Fulfilment:
         try:
             refusal = await self._settlement.verify(payment)
         except GalaksioError as error:
-            return Ended(await self._ledger.void(payment, error.code), error=error)
+            return Ended(await self._void(payment, job, error.code), error=error)
         if refusal is not None:
-            return Ended(await self._ledger.void(payment, refusal), refusal=refusal)
+            return Ended(await self._void(payment, job, refusal), refusal=refusal)
         if job.has_result:
             return await self._settle(await self._ledger.skip_to_ran(payment))
         if payment.settle == "before":
@@ -102,7 +102,7 @@ class Fulfilment:
 
     async def _resume(self, payment: PaymentRow) -> Ended:
         if payment.state == "reserved":
-            return Ended(await self._ledger.void(payment, "broker_stopped"))
+            return Ended(await self._void(payment, await self._job(payment), "broker_stopped"))
         if payment.state == "running":
             return await self._run(payment, await self._job(payment), again=True)
         if payment.state == "ran":
@@ -114,7 +114,7 @@ class Fulfilment:
     async def _run(self, payment: PaymentRow, job: JobRow, *, again: bool = False) -> Ended:
         paid_ahead = payment.transaction_hash is not None
         if again and not paid_ahead and self._too_late(payment):
-            return Ended(await self._ledger.void(payment, "authorization_expired", undo=_leaves(job)))
+            return Ended(await self._void(payment, job, "authorization_expired", undo=_leaves(job)))
         try:
             kept = await self._results.keep(job.id, await self._do(payment, job))
         except GalaksioError as error:
@@ -131,7 +131,15 @@ class Fulfilment:
         """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
         if payment.transaction_hash is not None:
             return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
-        return Ended(await self._ledger.void(payment, error.code, undo=_leaves(job)), error=error)
+        return Ended(await self._void(payment, job, error.code, undo=_leaves(job)), error=error)
+
+    async def _void(self, payment: PaymentRow, job: JobRow, reason: str, *, undo: bool = False) -> PaymentRow:
+        """Nothing is charged, and what was uploaded for the job does not wait for it any longer."""
+        payment = await self._ledger.void(payment, reason, undo=undo)
+        upload_id = (job.task or {}).get("upload")
+        if upload_id is not None:
+            await self._executor.discard(upload_id)
+        return payment
 
     async def take_back(self) -> int:
         """Have what unpaid jobs left behind removed; returns how many that was."""

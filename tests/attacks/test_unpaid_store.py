@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from tests.attacks.facilitator import Asked, Facilitator
+from tests.attacks.stores import Untouched
 from tests.attacks.world import wait_until
 from tests.flows.test_store import cid_of, kept
 from tests.support.services import Stack
-from tests.support.standin import Answer
+from tests.support.standin import Answer, Script, always
 from tests.support.wallets import Wallet, new_wallet
 
 
@@ -125,3 +126,19 @@ def test_more_content_than_was_priced_is_not_stored(broker: httpx.Client) -> Non
     headers = wallet.pay_v2(broker.post("/store", **small))
     answer = broker.post("/store", headers=headers, **large)
     assert (answer.status_code, answer.json()["code"]) == (402, "offer_expired")
+
+
+def without_funds(asked: Asked) -> Answer:
+    return Answer.of({"isValid": False, "invalidReason": "insufficient_funds", "payer": asked.payer})
+
+
+@pytest.mark.parametrize("form", ["json", "multipart"])
+@pytest.mark.parametrize("answer", [without_funds, always(Answer(503))], ids=["without funds", "down"])
+def test_an_upload_whose_payment_is_not_good_does_not_wait_for_its_hour_on_our_disk(
+    host: Stack, broker: httpx.Client, facilitator: Facilitator, form: str, answer: Script
+) -> None:
+    content, before = secrets.token_hex(100_000).encode(), Untouched(host)
+    request = upload(content) if form == "multipart" else {"json": {"data": content.decode()}}
+    facilitator.on_verify = answer
+    assert paid(broker, new_wallet(), request).status_code == (402 if answer is without_funds else 503)
+    before.check()

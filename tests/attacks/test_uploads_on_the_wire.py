@@ -1,5 +1,6 @@
 """Uploads whose bytes come as nobody should send them: lengths that lie, chunks of one byte, a cut line."""
 
+import gzip
 import secrets
 import threading
 from collections.abc import Iterator
@@ -154,13 +155,10 @@ def test_what_is_too_large_is_refused_before_it_is_invited(host: Stack) -> None:
     before.check()
 
 
-def test_neither_is_a_compressed_body_unpacked(store: httpx.Client) -> None:
-    bomb = {"content": b"\x1f\x8b" + bytes(100), "headers": {"Content-Encoding": "gzip"}}
-    for content_type in ("application/json", FORM):
-        answer = store.post(
-            "/store", **{**bomb, "headers": {**bomb["headers"], "Content-Type": content_type}}
-        )
-        assert answer.status_code == 400
+@pytest.mark.parametrize("content_type", ["application/json", FORM])
+def test_a_compressed_body_is_not_unpacked(store: httpx.Client, content_type: str) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": content_type}
+    assert store.post("/store", content=gzip.compress(bytes(MB)), headers=headers).status_code == 400
 
 
 def test_two_payments_at_once_are_refused_before_the_file_is_kept(

@@ -31,6 +31,25 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "facilitator: before settle": ("devnet", "devnet.facilitator:Facilitator.settle", BEFORE),
     "facilitator: after settle": ("devnet", "devnet.facilitator:Facilitator.settle", AFTER),
 }
+STORE_POINTS: dict[str, tuple[str, str, str]] = {
+    "broker: during an upload": ("broker", "broker.clients:ExecutorClient.upload", DURING),
+    "broker: after an upload": ("broker", "broker.clients:ExecutorClient.upload", AFTER),
+    "broker: after a store is reserved": ("broker", "broker.payments.ledger:Ledger.reserve", AFTER),
+    "broker: after a store": ("broker", "broker.clients:ExecutorClient.execute", AFTER),
+    "broker: after a store is settled": ("broker", "broker.payments.settlement:Settlement.settle", AFTER),
+    "executor: before content is whole": ("executor", "executor.storage.staging:_Sink.finish", BEFORE),
+    "executor: content in place": ("executor", "executor.storage.folder:Folder.put", AFTER),
+    "executor: content of a job": ("executor", "executor.storage.holds:Holds.commit", AFTER),
+    "executor: before it answers a store": ("executor", "executor.jobs:Jobs.do", AFTER),
+}
+CACHE_POINTS: dict[str, tuple[str, str, str]] = {
+    "broker: before a cache": ("broker", "broker.clients:ExecutorClient.execute", BEFORE),
+    "broker: after a cache": ("broker", "broker.clients:ExecutorClient.execute", AFTER),
+    "broker: after a cache is settled": ("broker", "broker.payments.settlement:Settlement.settle", AFTER),
+    "executor: a cache made": ("executor", "executor.providers.cache.base:CacheProvider.execute", AFTER),
+    "executor: before it answers a cache": ("executor", "executor.jobs:Jobs.do", AFTER),
+}
+ALL_POINTS = {**POINTS, **STORE_POINTS, **CACHE_POINTS}
 DURING_S = 0.008
 
 
@@ -73,7 +92,7 @@ def arm(target: str, when: str, nth: int) -> None:
 
 
 def main(service: str, point: str, nth: str) -> None:
-    expected, target, when = POINTS[point]
+    expected, target, when = ALL_POINTS[point]
     if service != expected:
         sys.exit(f"{point} is not a point of {service}")
     arm(target, when, int(nth))

@@ -11,20 +11,16 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.faults.faulty import POINTS
-from tests.support import programs
-from tests.support.services import HOST_WALLET, Process, Stack, running_stack
+from tests.faults.reaper import PATIENCE_S, reap
+from tests.support.services import HOST_WALLET, Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 JOBS, WORKERS = 200, 8
-NTH = 4
-"""Each death comes at the fourth time its point is passed."""
-PATIENCE_S = 110.0
 
 
 @pytest.fixture
@@ -32,40 +28,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("faults")
     with running_stack(folder, LEDGER_LEASE_S="1.5", EXECUTOR_LEASE_S="1.5", EXECUTOR_QUEUE="64") as running:
         yield running
-
-
-def launch_doomed(stack: Stack, point: str) -> Process:
-    """Start the point's service so that it will die there."""
-    service = POINTS[point][0]
-    log = stack.home / f"{service}.log"
-    environment = {
-        **stack.environment,
-        f"{service.upper()}_PORT": str(stack.ports[service]),
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    with log.open("ab") as output:
-        popen = programs.start(
-            "tests.faults.faulty", service, point, str(NTH), env=environment, cwd=stack.home, stdout=output
-        )
-    process = Process(service, f"http://127.0.0.1:{stack.ports[service]}", log, popen)
-    stack.processes[service] = process
-    return process
-
-
-async def reaper(stack: Stack, died: list[str]) -> None:
-    """Give each service its deaths one after another, and bring it back after each."""
-    points = {name: [p for p in POINTS if POINTS[p][0] == name] for name in ("broker", "executor", "devnet")}
-    await asyncio.gather(*(_deaths_of(stack, name, points[name], died) for name in points))
-
-
-async def _deaths_of(stack: Stack, service: str, points: list[str], died: list[str]) -> None:
-    for point in points:
-        await asyncio.to_thread(stack.processes[service].stop)
-        doomed = await asyncio.to_thread(launch_doomed, stack, point)
-        status = await asyncio.to_thread(doomed.popen.wait, PATIENCE_S)
-        assert status == -9, f"{point}: {service} ended with {status}\n{doomed.output()[-2000:]}"
-        died.append(point)
-    await asyncio.to_thread(lambda: stack.launch(service).wait_ready())
 
 
 @dataclass
@@ -118,7 +80,7 @@ def authorization_of(done: Done) -> tuple[str, str]:
 async def test_two_hundred_jobs_survive_every_kill(stack: Stack) -> None:
     wallets = [funded_wallet(stack.devnet) for _ in range(WORKERS)]
     died: list[str] = []
-    deaths = asyncio.create_task(reaper(stack, died))
+    deaths = asyncio.create_task(reap(stack, list(POINTS), died))
     done: list[Done] = []
     queue = iter(range(JOBS))
     async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:

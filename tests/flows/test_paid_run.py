@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-from pathlib import Path
 
 import httpx
 import pytest
@@ -11,10 +9,10 @@ from x402 import x402Client
 from x402.http.clients import x402HttpxClient
 from x402.mechanisms.evm.exact.register import register_exact_evm_client
 
-from tests.support.services import HOST_WALLET, Stack, clean_environment
+from tests.flows.old_client import needs_old_client, paid_by_old_client
+from tests.support.services import HOST_WALLET, Stack
 from tests.support.wallets import Wallet, b64, funded_wallet, new_wallet, receipt_of
 
-V1_PYTHON = Path(__file__).parents[2] / ".venv-x402-v1" / "bin" / "python"
 HELLO = {"code": "print('hello')"}
 
 
@@ -59,25 +57,12 @@ async def test_the_packages_v2_client_pays_and_gets_its_run(stack: Stack, wallet
     assert int(mined["status"], 16) == 1
 
 
-@pytest.mark.skipif(not V1_PYTHON.exists(), reason="the old client's environment is made by `make test`")
+@needs_old_client
 def test_an_old_v1_client_pays_and_gets_its_run(stack: Stack, wallet: Wallet) -> None:
     before = stack.balance(wallet.address)
-    body = json.dumps({"code": "print('from v1')"})
-    done = subprocess.run(
-        [V1_PYTHON, Path(__file__).with_name("v1_client.py"), stack.broker, "/run", wallet.key, body],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=clean_environment(),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["status"] == 200, answer
-    assert answer["body"]["result"]["stdout"] == "from v1\n"
-    assert answer["receipt"]["success"] is True
-    assert answer["receipt"]["network"] == "base-sepolia"
-    assert before - stack.balance(wallet.address) == round(float(answer["body"]["price_usd"]) * 1e6)
+    body = paid_by_old_client(stack, "/run", wallet, {"code": "print('from v1')"})
+    assert body["result"]["stdout"] == "from v1\n"
+    assert before - stack.balance(wallet.address) == round(float(body["price_usd"]) * 1e6)
 
 
 @pytest.mark.parametrize("path", ["/run", "/execute"])

@@ -5,7 +5,6 @@ import hashlib
 import json
 import secrets
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +17,9 @@ from x402.http.clients import x402HttpxClient
 from x402.mechanisms.evm.exact.register import register_exact_evm_client
 
 from shared.ipfs import Builder
-from tests.flows.test_paid_run import V1_PYTHON, price_of
-from tests.support.services import Stack, clean_environment, running_stack
+from tests.flows.old_client import needs_old_client, paid_by_old_client
+from tests.flows.test_paid_run import price_of
+from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, receipt_of
 
 HELLO_CID = "bafkreifjjcie6lypi6ny7amxnfftagclbuxndqonfipmb64f2km2devei4"
@@ -75,23 +75,10 @@ async def test_the_packages_v2_client_pays_for_a_file_and_anybody_gets_it_back(
     assert "immutable" in fetched.headers["Cache-Control"]
 
 
-@pytest.mark.skipif(not V1_PYTHON.exists(), reason="the old client's environment is made by `make test`")
+@needs_old_client
 def test_an_old_v1_client_pays_for_a_text(stack: Stack, wallet: Wallet, http: httpx.Client) -> None:
-    body = json.dumps({"data": "hello world\n", "filename": "h.txt"})
-    client = Path(__file__).with_name("v1_client.py")
-    done = subprocess.run(
-        [V1_PYTHON, client, stack.broker, "/store", wallet.key, body],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=clean_environment(),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["status"] == 200, answer
-    assert answer["receipt"]["success"] is True
-    assert answer["body"]["result"]["cid"] == HELLO_CID
+    body = paid_by_old_client(stack, "/store", wallet, {"data": "hello world\n", "filename": "h.txt"})
+    assert body["result"]["cid"] == HELLO_CID
     assert http.get(f"/ipfs/{HELLO_CID}").text == "hello world\n"
 
 
@@ -227,8 +214,9 @@ def test_addresses_that_are_no_content_are_told_from_content_that_is_not_here(ht
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A host that takes files of 1 MB."""
-    with running_stack(tmp_path_factory.mktemp("small"), MAX_UPLOAD_MB="1") as running:
+    """A host that takes files of 1 MB, and has room for two of them and a half."""
+    settings = {"MAX_UPLOAD_MB": "1", "STORAGE_MAX_BYTES": "2500000"}
+    with running_stack(tmp_path_factory.mktemp("small"), **settings) as running:
         yield running
 
 
@@ -273,3 +261,30 @@ def test_an_upload_that_is_cut_off_leaves_nothing_and_is_not_charged(small: Stac
             content=body,
         )
     assert whole.status_code == 200, whole.text
+
+
+def test_content_for_which_there_is_no_room_is_not_charged_and_leaves_nothing(small: Stack) -> None:
+    wallet = funded_wallet(small.devnet)
+    with httpx.Client(base_url=small.broker, timeout=30, trust_env=False, verify=False) as http:
+        spent, answers = 0, []
+        for _ in range(3):
+            files = kept(small)
+            request: dict[str, Any] = {
+                "data": {"ttl": "600"},
+                "files": {"file": ("x", secrets.token_bytes(900_000))},
+            }
+            challenge = http.post("/store", **request)
+            assert challenge.status_code == 402, challenge.text
+            answers.append(http.post("/store", headers=wallet.pay_v2(challenge), **request))
+            spent += price_of(challenge) if answers[-1].status_code == 200 else 0
+        assert [answer.status_code for answer in answers] == [200, 200, 507]
+        assert answers[-1].json()["code"] == "storage_full"
+        assert kept(small) == files
+        assert small.balance(wallet.address) == 100_000_000 - spent
+        assert http.get(answers[0].json()["result"]["url"]).status_code == 200
+
+
+def test_a_host_without_redis_sells_no_caches(http: httpx.Client) -> None:
+    answer = http.post("/cache", json={})
+    assert (answer.status_code, answer.json()["code"]) == (503, "no_providers")
+    assert "accepts" not in answer.json()

@@ -105,3 +105,32 @@ async def test_an_endless_body_without_a_length_is_cut_off() -> None:
 async def test_a_per_call_time_limit_counts(caller: Caller, neighbour: Neighbour) -> None:
     neighbour.next = Answer.of({}, delay_s=0.7)
     assert (await caller.post("/x", b"{}", timeout_s=5)).status == 200
+
+
+async def test_a_server_that_dies_while_a_body_is_sent_is_no_answer_and_cancels_nobody() -> None:
+    """aiohttp then cancels whoever reads the body: that must not reach the caller as its own cancelling."""
+
+    async def dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"first")
+        writer.transport.abort()
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.Event().wait()
+
+    server = await asyncio.start_server(dies, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    caller = Caller(f"http://127.0.0.1:{port}", timeout_s=5, max_bytes=100)
+    async with server:
+        with pytest.raises(NoAnswer):
+            await caller.put_stream("/uploads", content(), headers={}, timeout_s=5)
+        await caller.close()
+
+
+async def test_what_a_body_fails_with_is_raised_as_it_is(caller: Caller) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise LookupError("cut off")
+
+    with pytest.raises(LookupError, match="cut off"):
+        await caller.put_stream("/uploads", content(), headers={}, timeout_s=5)
