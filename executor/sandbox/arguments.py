@@ -36,7 +36,6 @@ NAMESPACES = (
     "--unshare-user",
     "--unshare-ipc",
     "--unshare-pid",
-    "--unshare-net",
     "--unshare-uts",
     "--unshare-cgroup-try",
     "--disable-userns",
@@ -73,10 +72,16 @@ def bwrap_arguments(
     env: Mapping[str, str],
     limits: Limits = LIMITS,
     binds: Sequence[Bind] = (),
+    *,
+    makes_network: bool = True,
 ) -> list[str]:
-    """All options, without the program and the command."""
+    """All options, without the program and the command.
+
+    `makes_network` is False for a sandbox that is born in an empty network (`networks.py`).
+    """
     return [
         *NAMESPACES,
+        *(["--unshare-net"] if makes_network else []),
         *CONFINEMENT,
         *_words("--uid", INNER_UID, "--gid", INNER_UID, "--hostname", "box", "--chdir", BOX),
         *_words("--json-status-fd", fds.status, "--block-fd", fds.block, "--seccomp", fds.seccomp),

@@ -21,6 +21,7 @@ from executor.sandbox.handover import fits, hand_over, message
 from executor.sandbox.launch import Job, Kit
 from executor.sandbox.layer import Layer
 from executor.sandbox.machine import Machine, find_machine, try_machine
+from executor.sandbox.networks import Networks
 from executor.sandbox.options import Options, cores
 from executor.sandbox.pool import Kind, Load, Pool
 from executor.sandbox.result import request_files, run_result
@@ -67,6 +68,11 @@ class Sandbox:
     @property
     def runtimes(self) -> dict[Language, Runtime]:
         return dict(self._machine.runtimes)
+
+    @property
+    def networks(self) -> Networks | None:
+        """What runs to come are born in; None where bubblewrap makes a network for each."""
+        return self._machine.kit.networks if self._machine.kit else None
 
     @property
     def isolation(self) -> str:
@@ -131,6 +137,8 @@ class Sandbox:
         await asyncio.to_thread(self._pool.shutdown)
         if self._machine.accountant is not None:
             await asyncio.to_thread(self._machine.accountant.shutdown)
+        if self.networks is not None:
+            self.networks.close()
         if self._machine.program is not None:
             self._machine.program.remove_copy()
 

@@ -17,7 +17,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from executor.sandbox.accounting import Account
@@ -28,6 +30,7 @@ from executor.sandbox.errors import RlimitsRefused, SandboxFailed
 from executor.sandbox.launched import Launched
 from executor.sandbox.limits import LIMITS, START_TIMEOUT_S, Limits
 from executor.sandbox.loaders import Loader
+from executor.sandbox.networks import Network, Networks
 from executor.sandbox.runtimes import Identity, Runtime
 from executor.sandbox.spawn import spawn
 
@@ -42,6 +45,7 @@ class Kit:
     seccomp: bytes
     runtimes: Sequence[Runtime]
     etc: Mapping[str, bytes] = field(default_factory=lambda: ETC)
+    networks: Networks | None = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,26 @@ def launch(kit: Kit, job: Job, identity: Identity, account: Account) -> Launched
     Nothing of it runs before `Launched.go`.
     """
     channels = Channels()
+    network = None
     try:
-        return _launch(kit, job, identity, account, channels)
-    except OSError as exc:
-        raise SandboxFailed(f"The sandbox did not start: {exc}.") from None
+        network = kit.networks.take() if kit.networks else None
+        launched = _launch(kit, job, identity, account, channels, network)
+    except BaseException as exc:
+        if network is not None:
+            network.close()
+        if isinstance(exc, OSError):
+            raise SandboxFailed(f"The sandbox did not start: {exc}.") from None
+        raise
     finally:
         channels.close()
+    if kit.networks and network:
+        launched.when_gone = partial(kit.networks.give_back, network)
+    return launched
 
 
-def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: Channels) -> Launched:
+def _launch(  # noqa: PLR0917
+    kit: Kit, job: Job, identity: Identity, account: Account, channels: Channels, network: Network | None
+) -> Launched:
     deadline_s = time.monotonic() + START_TIMEOUT_S
     stdin, stdout, stderr = channels.towards(), channels.back(), channels.back()
     status, block, gate = channels.back(), channels.pair(), channels.towards()
@@ -97,10 +112,10 @@ def _launch(kit: Kit, job: Job, identity: Identity, account: Account, channels: 
     )
     environment = {**job.env, **loader.environment}
     runtimes = (job.runtime,) if job.runtime else kit.runtimes
-    words = bwrap_arguments(fds, runtimes, environment, job.limits, job.binds)
+    words = bwrap_arguments(fds, runtimes, environment, job.limits, job.binds, makes_network=network is None)
     options = channels.memory(b"".join(word.encode() + b"\0" for word in words))
     passed = set(channels.theirs) - {stdin.theirs, stdout.theirs, stderr.theirs}
-    with account.joined():
+    with account.joined(), network.joined() if network else nullcontext():
         monitor = spawn(
             [str(kit.bwrap), "--args", str(options), "--", *loader.command],
             identity,

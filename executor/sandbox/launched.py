@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from executor.sandbox.accounting import Account, Usage
@@ -39,6 +40,8 @@ class Launched:
     """Where a waiting sandbox reads its job; -1 once it has it, or if it did not wait."""
     gone: bool = False
     """Whether nothing of it is alive any more, for certain."""
+    when_gone: Callable[[], None] | None = None
+    """Takes back what the sandbox had to itself; called once that is sure."""
 
     @property
     def alive(self) -> bool:
@@ -76,8 +79,11 @@ class Launched:
         try:
             used = os.wait4(self.init_pid, 0)[2]
         except ChildProcessError:
-            return account.close()  # the monitor reaped it
-        return _complete(account.close(), used)
+            used = None  # the monitor reaped it
+        if self.when_gone:
+            self.when_gone()
+        usage = account.close()
+        return usage if used is None else _complete(usage, used)
 
     def exit_code(self) -> int | None:
         """What the command ended with (128+n for signal n).

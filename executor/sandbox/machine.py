@@ -14,7 +14,8 @@ from executor.sandbox.execute import Ending
 from executor.sandbox.filters import load_filter
 from executor.sandbox.launch import Job, Kit
 from executor.sandbox.limits import LIMITS
-from executor.sandbox.options import Options
+from executor.sandbox.networks import open_networks
+from executor.sandbox.options import Options, cores
 from executor.sandbox.orphans import kill_orphans
 from executor.sandbox.program import Program, find_bwrap, reachable
 from executor.sandbox.runs import Feed, run_sandboxed
@@ -58,7 +59,11 @@ def find_machine(options: Options, uids: Uids) -> Machine:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     accountant = choose_accountant(options.accounting, LIMITS, options.slot_count + 1)
     kit = Kit(
-        program.path, load_filter(strict=accountant.strict_filter), tuple(runtimes.values()), etc_files()
+        program.path,
+        load_filter(strict=accountant.strict_filter),
+        tuple(runtimes.values()),
+        etc_files(),
+        open_networks(2 * options.slot_count + 2 * cores()) if identity.dropped else None,
     )
     return Machine(runtimes, program, kit, accountant)
 

@@ -26,6 +26,8 @@ log = get_logger(__name__)
 REFILL_AFTER_S = 0.002
 """After the end of a run: its answer goes first."""
 WARM_AFTER_S = 0.03
+CALM_S = 0.1
+"""After the last time that runs queued: what was full a moment ago is full again a moment later."""
 LOOK_EVERY_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before another start of a kind that failed to start, or died waiting; doubled each time."""
@@ -84,6 +86,7 @@ class Pool:
         self._timers = Timers()
         self._retiring: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._calm_from_s = 0.0
 
     @property
     def waiting(self) -> dict[Kind, list[Started]]:
@@ -145,6 +148,11 @@ class Pool:
         self._timers.later(REFILL_AFTER_S, self._fill)
 
     def _fill(self) -> None:
+        if self._load() is Load.FULL:
+            self._calm_from_s = _now() + CALM_S
+        if _now() < self._calm_from_s:
+            self._timers.later(CALM_S, self._fill)
+            return
         at_once = sum(len(shelf.starting) for shelf in self._shelves.values())
         for kind, shelf in self._shelves.items():
             for _ in range(min(self._missing(kind, shelf), self._at_once - at_once)):
@@ -158,7 +166,7 @@ class Pool:
     def _missing(self, kind: Kind, shelf: Shelf) -> int:
         """How many to start now. Sizes other than the usual are kept while they are in use."""
         unused = kind.size != DEFAULT_SIZE and _now() - shelf.used_s > self._recycle_s
-        if self._closed or unused or _now() < shelf.not_before_s or self._load() is Load.FULL:
+        if self._closed or unused or _now() < shelf.not_before_s:
             return 0
         return max(0, self._ahead - len(shelf.waiting) - len(shelf.starting) + len(shelf.claims))
 

@@ -1,6 +1,7 @@
 """What the size of a run (`shared.jobs.MEMORY_MB`) changes about it."""
 
 from dataclasses import replace
+from functools import cache
 
 from executor.sandbox.limits import LIMITS, MIB, Limits
 from executor.sandbox.runtimes import Runtime
@@ -10,6 +11,7 @@ _DEFAULT_BYTES = MEMORY_MB[DEFAULT_SIZE] * MIB
 _HEAP = "--max-old-space-size="
 
 
+@cache
 def limits_of(size: Size) -> Limits:
     return replace(LIMITS, memory_bytes=MEMORY_MB[size] * MIB)
 

@@ -60,11 +60,12 @@ class Leftovers:
     def __init__(self, sandbox: Sandbox) -> None:
         self._uids = range(sandbox.options.uid_base, sandbox.options.uid_base + UIDS)
         self._pooled = sandbox.pool is not None
+        self._networks = sandbox.networks
         self._groups = _own_groups()
         self._known = {process.pid for process in self._ours(set())}
         self._group_count = len(self._run_groups())
         self._busy_count = len(self._busy_groups())
-        self._descriptors = _descriptors()
+        self._descriptors = self._open()
 
     def found(self, namespaces: set[str]) -> list[str]:
         """All that is left of runs that lived in `namespaces`; empty when nothing is."""
@@ -80,8 +81,8 @@ class Leftovers:
         # Some more are prepared when a run comes before the last one's group is removed.
         if len(groups) > 2 * self._group_count:
             left.append(f"{len(groups)} cgroups instead of {self._group_count}")
-        if _descriptors() > self._descriptors:
-            left.append(f"{_descriptors()} descriptors of ours instead of {self._descriptors}")
+        if self._open() > self._descriptors:
+            left.append(f"{self._open()} descriptors of ours instead of {self._descriptors}")
         return left + _files() + self._sysv()
 
     def _ours(self, known: set[int]) -> list[Process]:
@@ -94,6 +95,11 @@ class Leftovers:
         if os.geteuid() == 0:
             below |= {pid for pid, process in processes.items() if process.uid in self._uids}
         return [processes[pid] for pid in sorted(below - known)]
+
+    def _open(self) -> int:
+        """Descriptors of this process, without those of networks that wait for the next run."""
+        kept = self._networks.descriptors if self._networks else 0
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()) - kept
 
     def _run_groups(self) -> list[Path]:
         return [run for base in self._groups if base.is_dir() for run in base.glob("run-*")]
@@ -158,10 +164,6 @@ def _is_empty(group: Path) -> bool:
         return not (group / "cgroup.procs").read_text()
     except OSError:
         return True  # removed meanwhile
-
-
-def _descriptors() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def _files() -> list[str]:

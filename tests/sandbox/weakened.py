@@ -72,6 +72,7 @@ def no_filter() -> None:
 
 
 def no_private_network() -> None:
+    machine.open_networks = lambda _: None  # type: ignore[assignment]
     arguments(without("--unshare-net"))
 
 

@@ -75,13 +75,13 @@ class CgroupV1:
         # One more for bwrap's own process outside, which is born here too.
         write(pids / "pids.max", str(self._limits.processes + 1))
 
-    def _give_back(self, folders: list[Path]) -> None:
+    def _give_back(self, folders: list[Path], died: bool) -> None:
         """To make a group and to remove it costs the kernel more than to look whether this one is clean."""
         try:
             clean = (
-                int(read(folders[0] / "memory.usage_in_bytes")) <= CLEAN_BYTES
+                not died
+                and int(read(folders[0] / "memory.usage_in_bytes")) <= CLEAN_BYTES
                 and int(read(folders[1] / "pids.current")) == 0
-                and self._oom_kills(folders) == 0
             )
         except OSError:
             clean = False

@@ -45,7 +45,7 @@ class Groups:
         except IndexError:
             return self._make()
 
-    def give_back(self, folders: list[Path]) -> None:
+    def give_back(self, folders: list[Path], died: bool = True) -> None:
         """Remove a used group and prepare the next, later."""
         self._helper.submit(self._replace, folders)
 
@@ -79,13 +79,14 @@ Joining = Callable[[list[Path]], AbstractContextManager[None]]
 class GroupAccount:
     """An `Account` over one group; the version at hand says where its figures are.
 
-    With `joining` a sandbox is born in its group; else it is moved there while it waits at its gate.
+    With `joining` a sandbox is born in its group; else it is moved there while it waits at its gate. The
+    group is given back with whether its run died in it.
     """
 
     def __init__(
         self,
         folders: list[Path],
-        give_back: Callable[[list[Path]], None],
+        give_back: Callable[[list[Path], bool], None],
         oom_kills: Callable[[list[Path]], int],
         bill: Callable[[list[Path], bool], Usage],
         *,
@@ -119,13 +120,14 @@ class GroupAccount:
         return self._oom_kills(self._folders) > 0 or self._locks.too_many()
 
     def close(self) -> Usage:
+        died = True
         try:
             died = self._oom_kills(self._folders) > 0 or self._locks.were_too_many
             usage = self._bill(self._folders, died)
             cpu_ms = None if usage.cpu_ms is None else usage.cpu_ms - self._cpu_before_ms
             return replace(usage, cpu_ms=cpu_ms, cpu_before_ms=self._cpu_before_ms)
         finally:
-            self._give_back(self._folders)
+            self._give_back(self._folders, died)
 
 
 def own_name() -> str:
