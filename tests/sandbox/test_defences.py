@@ -1,5 +1,6 @@
 """Every important defence carries weight: without it, the attacks that it is there for succeed."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -55,7 +56,8 @@ def marker() -> Iterator[str]:
     name = f"galaksio-outlives-{os.getpid()}-{time.monotonic_ns()}"
     yield name
     for pid in with_marker(name):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it went with the one before it
+            os.kill(pid, signal.SIGKILL)
     for _ in range(500):
         reap_adopted()
         if not with_marker(name):
