@@ -86,6 +86,15 @@ class Operation:
         return {"properties": properties, "required": required}
 
 
+def told(operation: Operation, kept: bytes, to: Shown) -> bytes:
+    """A kept answer as it is told: with what depends on who asks, and where."""
+    if operation.shown is None:
+        return kept
+    answer = json.loads(kept)
+    answer["result"] = operation.shown(answer["result"], to)
+    return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 def read_json(body: bytes) -> Any:
     """The JSON of a body. Raises `BadRequest` for anything that is not JSON."""
     try:

@@ -8,8 +8,7 @@ from starlette.responses import Response
 from broker.addresses import public_address
 from broker.caches.tokens import Tokens
 from broker.clients import ExecutorClient
-from broker.operations import Shown
-from broker.payments.gate import shown
+from broker.operations import Shown, told
 from broker.payments.intake import Intake
 from broker.payments.ledger import Ledger
 from broker.payments.paid_route import Call
@@ -71,8 +70,8 @@ class FreeGate:
         kept = await self._results.keep(job_id, body)
         await self._ledger.finish_unpaid(job_id, kept, None)
         to = Shown(public_address(call.scope, self._public_base_url), self._tokens)
-        told = shown(operation, json.dumps(body).encode(), to)
-        return Response(told, media_type="application/json", headers=NO_STORE)
+        answer = told(operation, json.dumps(body).encode(), to)
+        return Response(answer, media_type="application/json", headers=NO_STORE)
 
     async def drain(self) -> None:
         """Nothing is owed to anybody."""

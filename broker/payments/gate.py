@@ -4,7 +4,6 @@ strict headers → local checks → body → offer → reserve → verify → ru
 """
 
 import asyncio
-import json
 import math
 import re
 from typing import Any
@@ -13,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker.addresses import public_address
 from broker.caches.tokens import Tokens
-from broker.operations import Operation, Shown, Work
+from broker.operations import Shown, Work, told
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
@@ -246,7 +245,7 @@ class PaymentGate:
             body = None if job is None else await self._results.read(job)
         if body is None:
             raise await self._refund_owed(row)
-        body = shown(call.operation, body, Shown(self._address(call), self._tokens))
+        body = told(call.operation, body, Shown(self._address(call), self._tokens))
         receipt = self._receipt(row, success=True, transaction=row.transaction_hash)
         return Response(body, media_type="application/json", headers={**receipt, **NO_STORE})
 
@@ -318,15 +317,6 @@ class PaymentGate:
 
     def _address(self, call: Call) -> str:
         return public_address(call.scope, self._public_base_url)
-
-
-def shown(operation: Operation, kept: bytes, to: Shown) -> bytes:
-    """A kept answer as it is told: with what depends on who asks, and where."""
-    if operation.shown is None:
-        return kept
-    answer = json.loads(kept)
-    answer["result"] = operation.shown(answer["result"], to)
-    return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _pending(job_id: str) -> Response:
