@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from executor.sandbox.accounting.cgroup_v1 import CgroupV1
+from executor.sandbox.ahead import Ahead
 from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.errors import ExecutorBusy, ExecutorDraining
 from executor.sandbox.limits import LIMITS
 from executor.sandbox.options import cores
+from executor.sandbox.started import Started
 from shared.jobs import RunRequest, RunResult
 from tests.executor.conftest import CGROUP, descendants, opened, runner, until
 
@@ -169,3 +171,64 @@ async def test_threads_that_start_sandboxes_in_their_groups_come_back() -> None:
     finally:
         account.close()
         accountant.shutdown()
+
+
+class Starts:
+    """Stands in for starting: counts what was begun and ended. A start lasts until it is let through."""
+
+    def __init__(self) -> None:
+        self.begun = self.cancelled = 0
+        self.ended: list[Started] = []
+        self.through = asyncio.Event()
+
+    async def begin(self) -> Started:
+        self.begun += 1
+        try:
+            await self.through.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return Started(*[None] * 3)  # type: ignore[arg-type]
+
+    async def let_go(self, _: Started) -> None:
+        pass
+
+    async def end(self, started: Started) -> None:
+        self.ended.append(started)
+
+    def ahead(self, room: asyncio.Semaphore) -> Ahead:
+        return Ahead(room, self.begin, self.let_go, self.end)
+
+
+async def test_a_turn_that_comes_before_there_was_room_begins_nothing_afterwards() -> None:
+    starts, room = Starts(), asyncio.Semaphore(1)
+    await room.acquire()
+    ahead = starts.ahead(room)
+    ahead.begin()
+    await asyncio.sleep(0)
+    assert await ahead.take() is None
+    room.release()
+    await asyncio.sleep(0.01)
+    assert (starts.begun, room.locked()) == (0, False)
+
+
+async def test_a_start_that_nobody_waits_for_any_more_is_broken_off_and_leaves_its_room() -> None:
+    starts, room = Starts(), asyncio.Semaphore(1)
+    ahead = starts.ahead(room)
+    ahead.begin()
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(1):
+        await ahead.drop()
+    assert (starts.begun, starts.cancelled, starts.ended, room.locked()) == (1, 1, [], False)
+
+
+async def test_one_that_was_ready_and_is_not_wanted_is_ended_once_and_leaves_its_room() -> None:
+    starts, room = Starts(), asyncio.Semaphore(1)
+    starts.through.set()
+    ahead = starts.ahead(room)
+    ahead.begin()
+    await asyncio.sleep(0.01)
+    assert room.locked()
+    await ahead.drop()
+    await ahead.drop()
+    assert (len(starts.ended), room.locked()) == (1, False)
