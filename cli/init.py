@@ -14,6 +14,8 @@ X402_NETWORK=base-sepolia
 X402_FACILITATOR_URL=http://localhost:8402
 DEVNET_URL=http://localhost:8402
 CHAIN_RPC_URL=http://localhost:8402/rpc
+# Its dollars buy nothing anywhere else.
+REMOTE_PROVIDERS=off
 BROKER_PORT=8080
 QUOTE_PORT=8081
 EXECUTOR_PORT=8082

@@ -218,6 +218,8 @@ def _environment(
         environment["DEVNET_URL"] = ports.url("devnet")
         environment["CHAIN_RPC_URL"] = ports.url("devnet") + "/rpc"
         environment["X402_NETWORK"] = "base-sepolia"
+        # The devnet's dollars buy nothing anywhere else.
+        environment.setdefault("REMOTE_PROVIDERS", "off")
     if pay_to is not None:
         environment.setdefault("X402_WALLET_ADDRESS", pay_to)
     return environment

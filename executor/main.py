@@ -11,11 +11,13 @@ from fastapi import FastAPI
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
 from executor.once import Once
-from executor.providers.base import Drains, Provider, Serves, find_providers
+from executor.providers.base import Context, Drains, Provider, Serves, find_providers
 from executor.results import Bounds, Results, open_database
 from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
+from executor.storage.storage import Storage
+from executor.upstream.off import NoUpstream
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.health import Check, State, health_router
@@ -31,7 +33,8 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
 
     Raises `StartupError` when the folder or DATABASE_URL cannot be used.
     """
-    registry = find_providers(settings)
+    upstream = NoUpstream()
+    registry = find_providers(Context(settings, upstream, Storage(settings.storage_options, clock)))
     database = open_database(settings.database_url, private_folder(settings.galaksio_home))
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
     results = Results(database, uuid.uuid4().hex, clock, bounds)
@@ -40,6 +43,8 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(upstream.close)
+            await upstream.open()
             for provider in registry.providers.values():
                 stack.push_async_callback(provider.close)
                 await provider.open()

@@ -11,10 +11,11 @@ from executor.sandbox.options import Options, cores
 from executor.sandbox.uids import UID_BASE
 from executor.storage.options import StorageOptions
 from shared.http import MB
-from shared.settings import CommonSettings, names
+from shared.remote import RemoteSettings
+from shared.settings import names
 
 
-class ExecutorSettings(CommonSettings):
+class ExecutorSettings(RemoteSettings):
     """Seconds and bytes, as named.
 
     `slots` 0 means one for each core, `memory_mb` 0 three quarters of the machine's, no `pool` twice as many

@@ -8,6 +8,7 @@ from typing import Any
 
 from executor.providers.base import Provider, Registry, Task
 from shared.errors import BadRequest
+from shared.money import MAX_ATOMIC
 
 INVALID = "Invalid task: jobId, taskType, and provider are required"
 JOB_ID_CHARACTERS = 128
@@ -47,7 +48,8 @@ def parse_task(body: Any, registry: Registry, *, direct: bool = False) -> Ask:
         _check_job_id(job_id)
     kind, provider = _who(task_type, provider, registry)
     request = registry.kinds[kind].parse({**body, "taskType": task_type})
-    return Ask(Task(job_id or uuid.uuid4().hex, kind, provider, request), keep=job_id is not None)
+    spend = _max_spend(body.get("maxSpendAtomic"))
+    return Ask(Task(job_id or uuid.uuid4().hex, kind, provider, request, spend), keep=job_id is not None)
 
 
 def parse_undo(body: Any, registry: Registry) -> tuple[str, Provider]:
@@ -66,6 +68,15 @@ def _check_job_id(job_id: Any) -> None:
         raise BadRequest(
             f"jobId must be a text of 1 to {JOB_ID_CHARACTERS} characters", code="invalid_job_id"
         )
+
+
+def _max_spend(value: Any) -> int | None:
+    """What may be paid to others for this job; it is no part of what makes two tasks the same."""
+    if value is None:
+        return None
+    if not (isinstance(value, str) and value.isascii() and value.isdecimal() and int(value) <= MAX_ATOMIC):
+        raise BadRequest("maxSpendAtomic must be a whole number as text", code="invalid_task")
+    return int(value)
 
 
 def _who(task_type: Any, provider: Any, registry: Registry) -> tuple[str, str]:

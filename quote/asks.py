@@ -1,5 +1,6 @@
 """What can be asked a price for. camelCase and snake_case are both read (api.md, Quote)."""
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
@@ -34,16 +35,20 @@ def _is_number(value: Any) -> bool:
 
 
 class Ask(Wire):
-    """Common to all: `provider` restricts the answer to one provider."""
+    """Common to all: `provider` restricts the answer to one provider, `max_cost_usd` what is chosen."""
 
     provider: str | None = None
+    max_cost_usd: Decimal | None = Field(
+        None, ge=0, le=1_000_000, validation_alias=_either("max_cost_usd", "maxCostUsd")
+    )
 
 
 class RunAsk(Ask):
     """Compute: `code_size_bytes` of code in `language`, run for at most `timeout_s` seconds.
 
     `size` is the run's size by name; a number there is the bytes of code, as seed 000 asks it.
-    `dependencies` is how many packages it wants beside the standard library.
+    `dependencies` is how many packages it wants beside the standard library, `inputs` whether
+    it brings arguments, files, standard input or an environment along.
     """
 
     code_size_bytes: int = Field(
@@ -52,6 +57,7 @@ class RunAsk(Ask):
     language: str = "python"
     size: RunSize = DEFAULT_SIZE
     dependencies: int = Field(0, ge=0, le=MAX_DEPENDENCIES)
+    inputs: bool = False
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)] = Field(
         DEFAULT_TIMEOUT_S, validation_alias=_either("timeout_s", "timeoutS", "timeout")
     )

@@ -36,7 +36,9 @@ class QuoteEngine:
     async def compare(self, kind: Kind, ask: Ask) -> QuoteList:
         """Every provider's answer, cheapest first. Raises `BadRequest` for an unknown `ask.provider`."""
         asked = self._asked(kind, ask)
-        tasks = {asyncio.create_task(provider.price(ask), name=provider.name): provider for provider in asked}
+        tasks = {
+            asyncio.create_task(provider.prices(ask), name=provider.name): provider for provider in asked
+        }
         done, late = await asyncio.wait(tasks, timeout=self._deadline_s) if tasks else (set(), set())
         for task in late:
             task.cancel()
@@ -45,13 +47,16 @@ class QuoteEngine:
         declined: list[Declined] = []
         for task, provider in tasks.items():
             answer = self._read(task, provider, on_time=task in done)
-            (quotes if isinstance(answer, Quote) else declined).append(answer)  # type: ignore[arg-type]
+            if isinstance(answer, Declined):
+                declined.append(answer)
+            else:
+                quotes.extend(answer)
         quotes.sort(key=lambda quote: (not quote.executable, quote.price_atomic, quote.provider))
         best = quotes[0] if quotes and quotes[0].executable else None
         return QuoteList(quotes=quotes, best=best, count=len(quotes), declined=declined)
 
     def _asked(self, kind: Kind, ask: Ask) -> list[QuoteProvider]:
-        of_kind = [provider for provider in self.providers if provider.kind == kind]
+        of_kind = [one for one in self.providers if one.kind == kind and one.disabled is None]
         if ask.provider is None:
             return of_kind
         named = [provider for provider in of_kind if provider.name == ask.provider]
@@ -60,13 +65,15 @@ class QuoteEngine:
             raise BadRequest(f"unknown {kind} provider; known are {known}", code="unknown_provider")
         return named
 
-    def _read(self, task: asyncio.Task[Price], provider: QuoteProvider, *, on_time: bool) -> Quote | Declined:
+    def _read(
+        self, task: asyncio.Task[Sequence[Price]], provider: QuoteProvider, *, on_time: bool
+    ) -> list[Quote] | Declined:
         if not on_time:
             return Declined(
                 provider=provider.name, kind=provider.kind, reason=f"no answer within {self._deadline_s:g} s"
             )
         try:
-            return self._quote(provider, task.result())
+            return [self._quote(provider, price) for price in task.result()]
         except Decline as exc:
             return Declined(provider=provider.name, kind=provider.kind, reason=str(exc))
         except Exception:
@@ -80,13 +87,17 @@ class QuoteEngine:
         if price.refusal is not None:
             metadata["unavailable"] = price.refusal.reason
         return Quote(
-            provider=provider.name,
+            provider=price.seller or provider.name,
             kind=provider.kind,
             price_usd=atomic_to_usd(price.atomic),
             price_atomic=price.atomic,
-            network=self._network,
+            network=price.network or self._network,
+            recipient=price.recipient,
+            x402_instructions=price.x402_instructions,
+            settle=price.settle,
             valid_until=iso(self._clock() + self._valid_s),
             executable=price.refusal is None,
             refusal=price.refusal,
             metadata=metadata,
+            **price.extras,
         )

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 from quote.capabilities import Capabilities
 from quote.fanout import QuoteEngine
+from quote.market import Market
+from quote.outside import Outside
 from quote.providers.base import Context, find_providers
 from quote.routes import router
 from quote.settings import QuoteSettings
@@ -25,10 +27,13 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with internal_client(settings.executor_url, token, settings.deadline_s) as client:
+        async with (
+            internal_client(settings.executor_url, token, settings.deadline_s) as client,
+            Outside(settings.deadline_s) as outside,
+        ):
             app.state.capabilities = Capabilities(client, clock)
             app.state.engine = QuoteEngine(
-                find_providers(Context(settings, app.state.capabilities)),
+                find_providers(Context(settings, app.state.capabilities, Market(), outside)),
                 network=settings.x402_network,
                 deadline_s=settings.deadline_s,
                 valid_s=settings.valid_s,

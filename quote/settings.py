@@ -1,9 +1,10 @@
 """Settings of the quote service, the price book of the embedded providers among them."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from shared.money import MAX_ATOMIC
-from shared.settings import CommonSettings, names
+from shared.remote import RemoteSettings
+from shared.settings import names
 
 
 def _price(default: int, name: str) -> int:
@@ -11,7 +12,7 @@ def _price(default: int, name: str) -> int:
     return field
 
 
-class QuoteSettings(CommonSettings):
+class QuoteSettings(RemoteSettings):
     """Prices are atomic units: 10^-6 USD."""
 
     host: str = Field("127.0.0.1", validation_alias=names("QUOTE_HOST"))
@@ -21,6 +22,9 @@ class QuoteSettings(CommonSettings):
     )
     deadline_s: float = Field(3.0, gt=0, le=60, validation_alias=names("QUOTE_DEADLINE_S"))
     valid_s: int = Field(300, ge=10, le=86400, validation_alias=names("QUOTE_VALID_S"))
+
+    cache_ttl_s: float = Field(300.0, gt=0, le=86_400, validation_alias=names("QUOTE_CACHE_TTL_S"))
+    redis_url: SecretStr | None = Field(None, validation_alias=names("REDIS_URL"))
 
     run_base_atomic: int = _price(200, "PRICE_RUN_BASE_ATOMIC")
     run_gb_second_atomic: int = _price(20, "PRICE_RUN_GB_SECOND_ATOMIC")

@@ -41,7 +41,9 @@ class Quote(BaseModel):
 
     `recipient` is null when the host itself sells the work: the broker's wallet is paid.
     `executable` is false for a price that is shown for comparison but cannot be bought here, and `refusal`
-    says why; `settle` is `before` for work that makes the executor pay somebody else.
+    says why; `settle` is `before` for work that makes the executor pay somebody else. `not_chosen` says why
+    another one is the best. `x402_instructions` is how a client could pay the provider itself:
+    `{x402Version, method, url, headers, body, accepts}`.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -58,15 +60,20 @@ class Quote(BaseModel):
     executable: bool = True
     refusal: Refusal | None = None
     settle: Literal["after", "before"] = "after"
+    not_chosen: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class Declined(BaseModel):
-    """A provider that named no price, and why."""
+    """A provider that named no price, and why.
+
+    `retry_after_s` is null where waiting does not help: it does not sell this to anybody.
+    """
 
     provider: str
     kind: Kind
     reason: str
+    retry_after_s: int | None = Field(None, ge=1, le=MAX_RETRY_S)
 
 
 class QuoteList(BaseModel):

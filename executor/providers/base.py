@@ -13,6 +13,8 @@ from pydantic import BaseModel
 import executor.providers
 from executor.sandbox.capture import OnOutput
 from executor.settings import ExecutorSettings
+from executor.storage.storage import Storage
+from executor.upstream.base import Upstream
 from shared.jobs import Wire
 
 
@@ -58,16 +60,29 @@ class ProviderStatus(Wire):
     """When to ask again; None while it is accepting."""
     free_bytes: int | None = None
     """What more can be stored; None where nobody knows, or nothing is stored."""
+    networks: list[str] | None = None
+    """Where it can be paid from here (CAIP-2); None where nobody is paid, or on any network."""
+    spendable_atomic: int | None = None
+    """The most that a job may spend on it now, 10^-6 USD; None where nobody is paid."""
+    success_rate: float | None = None
+    """Of the jobs that it was given lately, from 0 to 1; None before the first."""
+    typical_ms: int | None = None
+    """How long such a job took."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job to do. `request` is what the kind's `parse` made of the body."""
+    """A job to do. `request` is what the kind's `parse` made of the body.
+
+    `max_spend_atomic` bounds what may be paid to others for this job, at all its providers together, in
+    10^-6 USD; None: as much as the host allows for one call.
+    """
 
     job_id: str
     kind: str
     provider: str
     request: BaseModel
+    max_spend_atomic: int | None = None
 
 
 class Provider(Protocol):
@@ -164,8 +179,17 @@ class Registry:
         return sorted(name for of, name in self.providers if of == kind)
 
 
-def find_providers(settings: ExecutorSettings) -> Registry:
-    """Import every kind and provider there is. A provider module offers `provider(settings)`."""
+@dataclass(frozen=True)
+class Context:
+    """What a provider may use."""
+
+    settings: ExecutorSettings
+    upstream: Upstream
+    storage: Storage
+
+
+def find_providers(context: Context) -> Registry:
+    """Import every kind and provider there is. A provider module offers `provider(context)`."""
     kinds: dict[str, Any] = {}
     found: dict[tuple[str, str], Provider] = {}
     for kind in _children(executor.providers):
@@ -173,7 +197,7 @@ def find_providers(settings: ExecutorSettings) -> Registry:
             continue
         kinds[_last_name(kind)] = kind
         for module in _children(kind):
-            provider: Provider = module.provider(settings)
+            provider: Provider = module.provider(context)
             found[provider.kind, provider.name] = provider
     return Registry(kinds, found)
 

@@ -3,29 +3,45 @@
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from quote.asks import Ask
 from quote.capabilities import Capabilities, Needs
+from quote.market import Market
+from quote.outside import Outside
 from quote.settings import QuoteSettings
 from shared.quotes import Kind, Refusal
 
 
 class Decline(Exception):
-    """This provider names no price for this ask; the text says why."""
+    """This provider does not sell what is asked for; the text says why. No fault of the provider."""
+
+
+class Failed(Decline):
+    """This provider names no price because something is wrong with it; the text says what."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """A provider's price in atomic units (10^-6 USD), and whether the executor can do the work now.
+    """A price in atomic units (10^-6 USD), and whether the executor can do the work now.
 
-    With a `refusal` the price is shown but never sold.
+    With a `refusal` the price is shown but never sold. `seller` is named where it is not the provider itself
+    (akash tells what aws would take). `settle` is `before` where the executor pays somebody for the work;
+    `recipient` is whom, on `network` (CAIP-2). `x402_instructions` is how to pay without us, `extras` are
+    the provider's own fields of a quote.
     """
 
     atomic: int
     refusal: Refusal | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    seller: str | None = None
+    settle: Literal["after", "before"] = "after"
+    network: str | None = None
+    recipient: str | None = None
+    x402_instructions: dict[str, Any] | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class Context:
 
     settings: QuoteSettings
     capabilities: Capabilities
+    market: Market
+    outside: Outside
 
 
 class QuoteProvider(Protocol):
@@ -42,8 +60,11 @@ class QuoteProvider(Protocol):
     name: str
     kind: Kind
 
-    async def price(self, ask: Any) -> Price:
-        """The price of `ask`. Raises `Decline` when the provider does not sell that."""
+    disabled: str | None
+    """Why it is not asked at all, or None."""
+
+    async def prices(self, ask: Any) -> Sequence[Price]:
+        """The prices of `ask`, mostly one. Raises `Decline` when the provider does not sell that."""
 
 
 AskT = TypeVar("AskT", bound=Ask)
@@ -54,14 +75,16 @@ class EmbeddedProvider(ABC, Generic[AskT]):
 
     name: str
     kind: Kind
+    disabled: str | None = None
 
     def __init__(self, context: Context) -> None:
         self.settings = context.settings
         self.capabilities = context.capabilities
 
-    async def price(self, ask: AskT) -> Price:
+    async def prices(self, ask: AskT) -> Sequence[Price]:
         capability = await self.capabilities.of(self.kind, self.name)
-        return Price(self.atomic(ask), capability.refusal(self.needs(ask)), self.metadata(ask))
+        price = Price(self.atomic(ask), capability.refusal(self.needs(ask)), self.metadata(ask))
+        return [price]
 
     def needs(self, ask: AskT) -> Needs:
         """What `ask` wants of the executor."""

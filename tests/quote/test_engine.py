@@ -18,20 +18,21 @@ class Seller:
     """A provider that answers as told: a `Price`, an exception to raise, or an event to wait for."""
 
     kind: Kind = "compute"
+    disabled: str | None = None
 
     def __init__(self, name: str, answer: Any) -> None:
         self.name = name
         self.answer = answer
         self.asked = 0
 
-    async def price(self, ask: Any) -> Price:
+    async def prices(self, ask: Any) -> list[Price]:
         self.asked += 1
         if isinstance(self.answer, asyncio.Event):
             await self.answer.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
         assert isinstance(self.answer, Price)
-        return self.answer
+        return [self.answer]
 
 
 def engine(*sellers: Seller, deadline_s: float = 0.2) -> QuoteEngine:

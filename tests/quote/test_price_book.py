@@ -10,10 +10,12 @@ import httpx
 import pytest
 
 from broker.settings import BrokerSettings
-from quote.asks import CacheAsk, RunAsk, StoreAsk
+from quote.asks import Ask, CacheAsk, RunAsk, StoreAsk
 from quote.capabilities import Capabilities
 from quote.main import create_app
-from quote.providers.base import Context, Decline, QuoteProvider, find_providers
+from quote.market import Market
+from quote.outside import Outside
+from quote.providers.base import Context, Decline, Price, QuoteProvider, find_providers
 from quote.settings import QuoteSettings
 from shared.http import MB
 from shared.money import usd_to_atomic
@@ -54,8 +56,18 @@ class Executor:
 
 
 def providers(executor: Executor, **settings: str) -> dict[str, QuoteProvider]:
-    context = Context(load_settings(QuoteSettings, settings), executor.capabilities())
+    context = Context(
+        load_settings(QuoteSettings, {"REMOTE_PROVIDERS": "off", **settings}),
+        executor.capabilities(),
+        Market(),
+        Outside(1.0),
+    )
     return {f"{provider.kind}/{provider.name}": provider for provider in find_providers(context)}
+
+
+async def one_price(seller: QuoteProvider, ask: Ask) -> Price:
+    (price,) = await seller.prices(ask)
+    return price
 
 
 def able() -> Executor:
@@ -76,7 +88,7 @@ def test_providers_are_found_by_their_place() -> None:
 )
 async def test_a_run_costs_a_base_and_memory_times_time_rounded_up(timeout_s: float, atomic: int) -> None:
     ask = RunAsk.model_validate({"timeout": timeout_s})
-    assert (await providers(able())["compute/local"].price(ask)).atomic == atomic
+    assert (await one_price(providers(able())["compute/local"], ask)).atomic == atomic
 
 
 @pytest.mark.parametrize(
@@ -95,7 +107,7 @@ async def test_a_run_costs_a_base_and_memory_times_time_rounded_up(timeout_s: fl
 async def test_a_run_costs_by_its_size_and_a_flat_extra_for_dependencies(
     fields: dict[str, Any], atomic: int
 ) -> None:
-    price = await providers(able())["compute/local"].price(RunAsk.model_validate(fields))
+    price = await one_price(providers(able())["compute/local"], RunAsk.model_validate(fields))
     assert price.atomic == atomic
     assert isinstance(price.atomic, int)
 
@@ -112,14 +124,14 @@ async def test_a_run_costs_by_its_size_and_a_flat_extra_for_dependencies(
 async def test_storing_costs_by_size_and_time(fields: dict[str, Any], atomic: int) -> None:
     ask = StoreAsk.model_validate(fields)
     seller = providers(able(), MAX_UPLOAD_MB="1000")["storage/local"]
-    assert (await seller.price(ask)).atomic == atomic
+    assert (await one_price(seller, ask)).atomic == atomic
 
 
 async def test_what_is_too_large_to_be_stored_has_no_price() -> None:
     seller = providers(able())["storage/local"]
-    await seller.price(StoreAsk(file_size_bytes=100 * MB))
+    await one_price(seller, StoreAsk(file_size_bytes=100 * MB))
     with pytest.raises(Decline, match="100 MB"):
-        await seller.price(StoreAsk(file_size_bytes=101 * MB))
+        await one_price(seller, StoreAsk(file_size_bytes=101 * MB))
 
 
 async def test_the_price_book_is_a_setting() -> None:
@@ -129,12 +141,12 @@ async def test_the_price_book_is_a_setting() -> None:
         PRICE_RUN_BASE_ATOMIC="1000",
         PRICE_RUN_DEPENDENCIES_ATOMIC="7",
     )
-    assert (await found["cache/redis"].price(CacheAsk())).atomic == 123
-    assert (await found["cache/memcached"].price(CacheAsk(provider="memcached"))).atomic == 123
+    assert (await one_price(found["cache/redis"], CacheAsk())).atomic == 123
+    assert (await one_price(found["cache/memcached"], CacheAsk(provider="memcached"))).atomic == 123
     with pytest.raises(Decline):
-        await found["cache/memcached"].price(CacheAsk())
+        await one_price(found["cache/memcached"], CacheAsk())
     short = {"timeout": 1, "dependencies": 2}
-    assert (await found["compute/local"].price(RunAsk.model_validate(short))).atomic == 1017
+    assert (await one_price(found["compute/local"], RunAsk.model_validate(short))).atomic == 1017
 
 
 @pytest.mark.parametrize(
@@ -171,7 +183,7 @@ async def test_the_price_book_is_a_setting() -> None:
 async def test_what_the_executor_cannot_do_is_shown_but_not_sold(
     answer: Any, code: str, reason: str, retry_after_s: int | None
 ) -> None:
-    price = await providers(Executor(answer))["compute/local"].price(RunAsk())
+    price = await one_price(providers(Executor(answer))["compute/local"], RunAsk())
     assert price.refusal is not None
     assert (price.refusal.code, price.refusal.retry_after_s) == (code, retry_after_s)
     assert reason in price.refusal.reason
@@ -187,7 +199,7 @@ async def test_what_the_executor_cannot_do_is_shown_but_not_sold(
     ],
 )
 async def test_an_executor_that_says_nothing_against_it_is_sold(row: dict[str, Any]) -> None:
-    price = await providers(Executor({"providers": [row]}))["compute/local"].price(RunAsk())
+    price = await one_price(providers(Executor({"providers": [row]}))["compute/local"], RunAsk())
     assert price.refusal is None
 
 
@@ -197,7 +209,7 @@ async def test_dependencies_are_refused_where_the_executor_installs_none() -> No
 
     async def code(language: str, dependencies: int) -> str | None:
         ask = RunAsk.model_validate({"language": language, "dependencies": dependencies})
-        refusal = (await local.price(ask)).refusal
+        refusal = (await one_price(local, ask)).refusal
         return refusal and refusal.code
 
     assert await code("python", 1) == await code("bash", 0) == "executor_busy"
@@ -207,7 +219,7 @@ async def test_dependencies_are_refused_where_the_executor_installs_none() -> No
 async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
     local = providers(Executor({"providers": [{**LOCAL, "memoryMb": 300}]}))["compute/local"]
     refusals = {
-        size: (await local.price(RunAsk.model_validate({"size": size}))).refusal
+        size: (await one_price(local, RunAsk.model_validate({"size": size}))).refusal
         for size in ("small", "medium", "large")
     }
     assert refusals["small"] is None
@@ -218,21 +230,21 @@ async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
 async def test_a_full_executor_is_sold_again_half_a_second_after_it_took_work() -> None:
     executor = Executor({"providers": [FULL]})
     local = providers(executor)["compute/local"]
-    assert (await local.price(RunAsk())).refusal is not None
+    assert (await one_price(local, RunAsk())).refusal is not None
     executor.answer = {"providers": [LOCAL]}
     executor.now += 0.49
-    assert (await local.price(RunAsk())).refusal is not None
+    assert (await one_price(local, RunAsk())).refusal is not None
     executor.now += 0.02
-    assert (await local.price(RunAsk())).refusal is None
+    assert (await one_price(local, RunAsk())).refusal is None
 
 
 async def test_the_executor_is_asked_once_for_many_and_again_when_the_answer_is_old() -> None:
     executor = able()
     local = providers(executor)["compute/local"]
-    await asyncio.gather(*(local.price(RunAsk()) for _ in range(100)))
+    await asyncio.gather(*(local.prices(RunAsk()) for _ in range(100)))
     assert executor.asked == 1
     executor.now += 6
-    await local.price(RunAsk())
+    await one_price(local, RunAsk())
     assert executor.asked == 2
 
 

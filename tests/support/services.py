@@ -23,6 +23,7 @@ CLEAN = (
     "REDIS_URL",
     "MEMCACHED_URL",
     "SANDBOX",
+    "REMOTE_PROVIDERS",
     "X402_WALLET_ADDRESS",
     "BROKER_WALLET",
     "PUBLIC_BASE_URL",
@@ -155,6 +156,7 @@ def running_stack(home: Path, *, brokers: int = 1, **more: str) -> Iterator[Stac
         "QUOTE_SERVICE_URL": f"http://127.0.0.1:{ports['quote']}",
         "EXECUTOR_SERVICE_URL": f"http://127.0.0.1:{ports['executor']}",
         "INTERNAL_API_TOKEN": "test-token",
+        "REMOTE_PROVIDERS": "off",
         "RATE_LIMIT_PER_IP": "100000/minute",
         "RATE_LIMIT_PER_PAYER": "100000/minute",
     }

@@ -3,11 +3,10 @@
 from typing import cast
 
 from executor.dependencies.layers import Layers
-from executor.providers.base import LanguageInfo, ProviderStatus, RuntimeInfo, Task
+from executor.providers.base import Context, LanguageInfo, ProviderStatus, RuntimeInfo, Task
 from executor.sandbox.capture import OnOutput
 from executor.sandbox.engine import Sandbox
 from executor.sandbox.runtimes import INSTALL
-from executor.settings import ExecutorSettings
 from shared.jobs import LANGUAGE_ALIASES, LANGUAGES, Language, RunRequest, RunResult
 
 
@@ -96,5 +95,5 @@ class Local:
         return await self._run(cast(RunRequest, task.request), on_output)
 
 
-def provider(settings: ExecutorSettings) -> Local:
-    return Local(Sandbox(settings.sandbox_options), Layers(settings.layer_options))
+def provider(context: Context) -> Local:
+    return Local(Sandbox(context.settings.sandbox_options), Layers(context.settings.layer_options))

@@ -5,8 +5,7 @@ from typing import cast
 from fastapi import APIRouter
 
 from executor.files import files_path, files_router
-from executor.providers.base import ProviderStatus, Task
-from executor.settings import ExecutorSettings
+from executor.providers.base import Context, ProviderStatus, Task
 from executor.storage.errors import RETRY_FULL_S
 from executor.storage.storage import Storage
 from shared.clock import iso
@@ -65,5 +64,5 @@ class Local:
         return files_router(self._storage)
 
 
-def provider(settings: ExecutorSettings) -> Local:
-    return Local(Storage(settings.storage_options))
+def provider(context: Context) -> Local:
+    return Local(context.storage)

@@ -1,5 +1,7 @@
 """A cache on this host's own Memcached, which may forget: for those who ask for it by its name."""
 
+from collections.abc import Sequence
+
 from quote.asks import CacheAsk
 from quote.providers.base import Context, Decline, Price
 from quote.providers.cache.redis import RedisCache
@@ -10,10 +12,10 @@ class MemcachedCache(RedisCache):
 
     name = "memcached"
 
-    async def price(self, ask: CacheAsk) -> Price:
+    async def prices(self, ask: CacheAsk) -> Sequence[Price]:
         if ask.provider != self.name:
             raise Decline("it may forget: ask for it with provider memcached")
-        return await super().price(ask)
+        return await super().prices(ask)
 
 
 def provider(context: Context) -> MemcachedCache:

@@ -1,0 +1,1 @@
+"""Work that somebody else does and is paid for."""
