@@ -1,7 +1,7 @@
 """What the executor can do right now, so that nothing is sold that nobody can deliver."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -11,7 +11,8 @@ from shared.clock import Clock
 from shared.fresh import Fresh
 from shared.jobs import Wire
 from shared.logs import get_logger
-from shared.quotes import EXECUTOR_BUSY, MAX_RETRY_S, Kind, Refusal
+from shared.money import atomic_to_usd
+from shared.quotes import EXECUTOR_BUSY, EXECUTOR_FUNDS, MAX_RETRY_S, Kind, Refusal
 
 log = get_logger(__name__)
 
@@ -21,6 +22,9 @@ BUSY_RETRY_S = 5
 """When to come back to a full executor that does not say."""
 HOST_RETRY_S = 60
 """When to come back for what the host has to repair."""
+
+FUNDS_RETRY_S = 60
+"""When to come back for what costs more than may be spent now."""
 
 DOES_NOT_ANSWER = Refusal(
     code="executor_unavailable",
@@ -51,6 +55,10 @@ class _Row(Wire):
     retry_after_s: float | None = Field(None, allow_inf_nan=False)
     languages: list[_Language] | None = None
     memory_mb: int | None = None
+    networks: list[str] | None = None
+    spendable_atomic: int | None = None
+    success_rate: float | None = Field(None, allow_inf_nan=False)
+    typical_ms: int | None = None
 
 
 class _Rows(Wire):
@@ -59,11 +67,16 @@ class _Rows(Wire):
 
 @dataclass(frozen=True)
 class Needs:
-    """What an ask wants of the executor; None is no matter."""
+    """What an ask wants of the executor; None is no matter.
+
+    `price_atomic` (10^-6 USD) is what the executor would have to pay somebody for it, on `network` (CAIP-2).
+    """
 
     language: str | None = None
     memory_mb: int | None = None
     dependencies: bool = False
+    price_atomic: int | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +85,19 @@ class Capability:
 
     `broken` is why it does no work at all, `busy` why it takes none right now. `languages` (with whether a
     run of each may want dependencies) and `memory_mb` (the most that one run can get) are None where they
-    have no meaning or are not told.
+    have no meaning or are not told; so are `networks` (CAIP-2) on which it can be paid, and
+    `spendable_atomic`, the most that one job may spend on it. `success_rate` (0 to 1) and `typical_ms` are
+    measured: of its jobs lately.
     """
 
     broken: Refusal | None = None
     busy: Refusal | None = None
     languages: Mapping[str, bool] | None = None
     memory_mb: int | None = None
+    networks: Sequence[str] | None = None
+    spendable_atomic: int | None = None
+    success_rate: float | None = None
+    typical_ms: int | None = None
 
     def refusal(self, needs: Needs) -> Refusal | None:
         """Why such an ask cannot be done now, or None; what will never be done before what has to wait."""
@@ -96,7 +115,21 @@ class Capability:
                 code="size_unavailable",
                 reason=f"this size is {needs.memory_mb} MB, and a run here gets {self.memory_mb} MB at most",
             )
-        return self.busy
+        return self._cannot_pay(needs) or self.busy
+
+    def _cannot_pay(self, needs: Needs) -> Refusal | None:
+        if needs.network and self.networks is not None and needs.network not in self.networks:
+            return Refusal(
+                code="network_unavailable", reason=f"the executor here cannot pay on {needs.network}"
+            )
+        limit = self.spendable_atomic
+        if needs.price_atomic is None or limit is None or needs.price_atomic <= limit:
+            return None
+        return Refusal(
+            code=EXECUTOR_FUNDS,
+            reason=f"the executor may spend ${atomic_to_usd(limit)} on a job now",
+            retry_after_s=FUNDS_RETRY_S,
+        )
 
 
 class Capabilities:
@@ -140,6 +173,10 @@ def _capability(row: _Row) -> Capability:
         busy=_busy(row.retry_after_s) if row.accepting is False else None,
         languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
+        networks=row.networks,
+        spendable_atomic=row.spendable_atomic,
+        success_rate=row.success_rate,
+        typical_ms=row.typical_ms,
     )
 
 

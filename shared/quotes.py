@@ -19,6 +19,8 @@ OPERATIONS: dict[str, Kind] = {
 
 EXECUTOR_BUSY = "executor_busy"
 """The code of a refusal that ends by itself, as soon as a slot or a place in the queue is free."""
+EXECUTOR_FUNDS = "executor_funds"
+"""The code of a refusal that ends when the executor may spend enough again."""
 MAX_RETRY_S = 3600
 
 
