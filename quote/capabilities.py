@@ -26,6 +26,8 @@ HOST_RETRY_S = 60
 FUNDS_RETRY_S = 60
 """When to come back for what costs more than may be spent now."""
 
+SANDBOX = ("compute", "local")
+
 DOES_NOT_ANSWER = Refusal(
     code="executor_unavailable",
     reason="the executor does not answer",
@@ -138,6 +140,10 @@ class Capabilities:
     def __init__(self, client: httpx.AsyncClient, clock: Clock) -> None:
         self._client = client
         self._known = Fresh(self._ask, clock, FRESH_S)
+        self._clock = clock
+        self._last: Mapping[tuple[str, str], Capability] = {}
+        self.fresh_until = 0.0
+        """Until when the last answer is believed, in the clock's seconds."""
 
     async def of(self, kind: Kind, name: str) -> Capability:
         known = await self._known.get()
@@ -145,10 +151,20 @@ class Capabilities:
             return Capability(DOES_NOT_ANSWER)
         return known.get((kind, name), Capability(NOT_DONE_HERE))
 
+    def last(self, kind: Kind, name: str) -> Capability:
+        """What the executor told of it last, without asking; an empty one when it told nothing."""
+        return self._last.get((kind, name), Capability())
+
     async def reachable(self) -> bool:
         return await self._known.get() is not None
 
-    async def _ask(self) -> dict[tuple[str, str], Capability] | None:
+    async def _ask(self) -> Mapping[tuple[str, str], Capability] | None:
+        known = await self._asked()
+        self._last = known or {}
+        self.fresh_until = self._clock() + FRESH_S
+        return known
+
+    async def _asked(self) -> Mapping[tuple[str, str], Capability] | None:
         try:
             response = await self._client.get("/providers")
             response.raise_for_status()
@@ -160,16 +176,16 @@ class Capabilities:
 
 
 def _capability(row: _Row) -> Capability:
+    broken = None
     if row.status != "available" or not row.sellable:
-        return Capability(
-            Refusal(
-                code="sandbox_unavailable" if row.kind == "compute" else "no_providers",
-                reason=row.reason or "not sold",
-                retry_after_s=HOST_RETRY_S,
-            )
+        broken = Refusal(
+            code="sandbox_unavailable" if (row.kind, row.name) == SANDBOX else "no_providers",
+            reason=row.reason or "not sold",
+            retry_after_s=HOST_RETRY_S,
         )
     languages = row.languages
     return Capability(
+        broken=broken,
         busy=_busy(row.retry_after_s) if row.accepting is False else None,
         languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
