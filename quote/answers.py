@@ -1,10 +1,16 @@
 """Finished answers, told again to equal requests for as long as what they say is believed anyway."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from shared.clock import Clock
+from shared.http import header
 
 MAX_ANSWERS = 256
 MAX_KEY_BYTES = 4096
@@ -15,10 +21,13 @@ Key = tuple[bytes, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """A body and its media type."""
+    """A body and its media type, which depends on what the request accepts."""
 
     body: bytes
     media_type: str
+
+    def response(self) -> Response:
+        return Response(self.body, media_type=self.media_type, headers={"Vary": "Accept"})
 
 
 class Answers:
@@ -46,3 +55,30 @@ class Answers:
             self._kept.move_to_end(key)
             while len(self._kept) > MAX_ANSWERS:
                 self._kept.popitem(last=False)
+
+
+async def key_of(request: Request) -> Key:
+    """All of a request that a comparison may depend on."""
+    scope = request.scope
+    said = (header(scope, b"accept"), header(scope, b"content-type"))
+    return (
+        scope["method"].encode(),
+        scope["path"].encode(),
+        scope["query_string"],
+        *said,
+        await request.body(),
+    )
+
+
+class ToldAgain(APIRoute):
+    """A route that looks first whether an equal request was answered just now (`app.state.answers`)."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def look_first(request: Request) -> Response:
+            answers: Answers = request.app.state.answers
+            answer = answers.find(await key_of(request))
+            return await handle(request) if answer is None else answer.response()
+
+        return look_first

@@ -26,13 +26,7 @@ HOST_RETRY_S = 60
 FUNDS_RETRY_S = 60
 """When to come back for what costs more than may be spent now."""
 
-SANDBOX = ("compute", "local")
-
-DOES_NOT_ANSWER = Refusal(
-    code="executor_unavailable",
-    reason="the executor does not answer",
-    retry_after_s=5,
-)
+DOES_NOT_ANSWER = Refusal(code="executor_unavailable", reason="the executor does not answer", retry_after_s=5)
 NOT_DONE_HERE = Refusal(
     code="no_providers",
     reason="the executor here does not do this work",
@@ -121,9 +115,8 @@ class Capability:
 
     def _cannot_pay(self, needs: Needs) -> Refusal | None:
         if needs.network and self.networks is not None and needs.network not in self.networks:
-            return Refusal(
-                code="network_unavailable", reason=f"the executor here cannot pay on {needs.network}"
-            )
+            reason = f"the executor here cannot pay on {needs.network}"
+            return Refusal(code="network_unavailable", reason=reason)
         limit = self.spendable_atomic
         if needs.price_atomic is None or limit is None or needs.price_atomic <= limit:
             return None
@@ -179,7 +172,7 @@ def _capability(row: _Row) -> Capability:
     broken = None
     if row.status != "available" or not row.sellable:
         broken = Refusal(
-            code="sandbox_unavailable" if (row.kind, row.name) == SANDBOX else "no_providers",
+            code="sandbox_unavailable" if (row.kind, row.name) == ("compute", "local") else "no_providers",
             reason=row.reason or "not sold",
             retry_after_s=HOST_RETRY_S,
         )

@@ -152,7 +152,7 @@ class Market:
             # The old one still holds: it stays, and is asked for again a little later.
             answer = had.model_copy(update={"due_at": answer.until})
         self._keep(place, answer)
-        await self._shelf.put(name, answer.dump(), answer.until - answer.got_at)
+        await self._shelf.put(name, answer.dump(), answer.until - self._clock())
         await self._save_measures()
         return answer
 

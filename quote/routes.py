@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import Response
 
-from quote.answers import Answer, Answers
+from quote.answers import Answer, Answers, ToldAgain, key_of
 from quote.asks import ASKS
 from quote.comparisons import Comparison, Hybrid, StoreComparison, compare, compare_inferred, earliest_end
 from quote.fanout import QuoteEngine
@@ -23,8 +23,8 @@ AnyKind = Hybrid | OneKind
 JSON, CSV, MARKDOWN = "application/json", "text/csv", "text/markdown"
 TABLES = {CSV: csv_table, MARKDOWN: markdown_table}
 
-router = APIRouter(tags=["quotes"])
-card_router = APIRouter(tags=["quotes"])
+router = APIRouter(tags=["quotes"], route_class=ToldAgain)
+card_router = APIRouter(tags=["quotes"], route_class=ToldAgain)
 JsonBody = Annotated[dict[str, Any], Body(default_factory=dict)]
 
 
@@ -132,23 +132,19 @@ async def _best(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _answer(request: Request, comparing: Callable[[], Awaitable[Comparison | Hybrid]]) -> Response:
-    """What `comparing` finds, in the form that is wanted; for a moment the same for equal requests."""
+async def _answer(request: Request, comparing: Callable[[], Awaitable[AnyKind]]) -> Response:
+    """What `comparing` finds, in the form that is wanted; kept for a moment for equal requests."""
     answers: Answers = request.app.state.answers
-    accept, scope = request.headers.get("accept", ""), request.scope
-    key = (scope["path"].encode(), scope["query_string"], accept.encode(), await request.body())
-    answer = answers.find(key)
-    if answer is None:
-        state = answers.state()
-        found = await comparing()
-        answer = _written(found, preferred(accept, (JSON, *TABLES)))
-        until = request.app.state.capabilities.fresh_until
-        if earliest_end(found) > iso(until):
-            answers.keep(key, answer, until, state)
-    return Response(answer.body, media_type=answer.media_type, headers={"Vary": "Accept"})
+    state = answers.state()
+    found = await comparing()
+    answer = _written(found, preferred(request.headers.get("accept", ""), (JSON, *TABLES)))
+    until = request.app.state.capabilities.fresh_until
+    if earliest_end(found) > iso(until):
+        answers.keep(await key_of(request), answer, until, state)
+    return answer.response()
 
 
-def _written(found: Comparison | Hybrid, media_type: str) -> Answer:
+def _written(found: AnyKind, media_type: str) -> Answer:
     table = TABLES.get(media_type)
     text = found.model_dump_json() if table is None else table(found.lists())
     return Answer(text.encode(), media_type)
