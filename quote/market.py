@@ -36,6 +36,11 @@ Place = tuple[str, str]
 """A provider and a key."""
 
 
+def name_of(provider: str, key: str) -> str:
+    """What an answer is called on the shelf."""
+    return f"{provider}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
 class Market:
     """Answers of remote providers by provider and key. A key holds nothing of a customer's.
 
@@ -109,7 +114,7 @@ class Market:
 
     async def _fly(self, place: Place, fetch: Fetch) -> Kept:
         """The answer, from whoever is the first to have it. Raises nothing."""
-        name = f"{place[0]}:{hashlib.sha256(place[1].encode()).hexdigest()[:32]}"
+        name = name_of(*place)
         ends = time.monotonic() + self._flight_s
         had = self._kept.get(place)
         while (shared := await self._shared(place, name, had)) is None:

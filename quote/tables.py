@@ -19,7 +19,7 @@ COLUMNS = (
     "valid_until",
     "reason",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = tuple("=+-@＝＋－＠")
 """A cell that begins so is calculated by spreadsheet programs (OWASP, CSV injection)."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _MARKUP = re.compile(r"([\\|\[\]<>`*])")
@@ -45,7 +45,7 @@ def _rows(comparisons: Iterable[QuoteList]) -> list[Sequence[str]]:
     for found in comparisons:
         rows += (_row(quote) for quote in found.quotes)
         rows += ((row.kind, row.provider, "declined", *[""] * 6, row.reason) for row in found.declined)
-    return [[_CONTROL.sub(" ", cell) for cell in row] for row in rows]
+    return [[_CONTROL.sub(" ", cell).strip() for cell in row] for row in rows]
 
 
 def _row(quote: Quote) -> Sequence[str]:
