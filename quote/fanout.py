@@ -5,6 +5,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
 from quote.asks import Ask
 from quote.capabilities import Capabilities
 from quote.horizon import Horizon, look
@@ -98,6 +101,11 @@ class QuoteEngine:
         try:
             heard = task.result()
             quotes = [self._quote(provider, price, heard.horizon) for price in heard.prices]
+            # What cannot be written is this provider's failure, and not that of the whole answer.
+            QuoteList(quotes=quotes, count=len(quotes)).model_dump_json()
+        except (ValidationError, PydanticSerializationError) as exc:
+            log.error("provider_not_understood", provider=provider.name, error=type(exc).__name__)
+            return _declined(provider, "what it says cannot be told")
         except Decline as exc:
             return _declined(provider, str(exc), getattr(exc, "retry_after_s", None))
         except (Exception, asyncio.CancelledError):
@@ -115,7 +123,7 @@ class QuoteEngine:
         metadata: dict[str, Any] = dict(price.metadata)
         if price.refusal is not None:
             metadata["unavailable"] = price.refusal.reason
-        quote = Quote(
+        return Quote(
             provider=price.seller or provider.name,
             kind=provider.kind,
             price_usd=atomic_to_usd(price.atomic),
@@ -130,9 +138,6 @@ class QuoteEngine:
             metadata=metadata,
             **{name: value for name, value in price.extras.items() if name not in Quote.model_fields},
         )
-        # What cannot be written is this provider's failure, and not that of the whole answer.
-        quote.model_dump_json()
-        return quote
 
     def _record(self, provider: QuoteProvider) -> Record:
         """Of its jobs, where the executor told, else of its answers."""
