@@ -61,16 +61,21 @@ async def declined(seller: QuoteProvider, **fields: Any) -> Decline:
 
 
 @asynccontextmanager
-async def sellers(*rows: Mapping[str, Any], **settings: str) -> AsyncIterator[dict[str, QuoteProvider]]:
+async def sellers(
+    *rows: Mapping[str, Any],
+    urls: Mapping[str, str] = URLS,
+    timeout_s: float = TIMEOUT_S,
+    **settings: str,
+) -> AsyncIterator[dict[str, QuoteProvider]]:
     """All remote sellers by name. The host is paid on base; the executor can use all, but for `rows`."""
     known = {name: row(name) for name in REMOTE_PROVIDERS} | {one["name"]: dict(one) for one in rows}
     transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"providers": list(known.values())}))
     async with (
         httpx.AsyncClient(transport=transport, base_url="http://executor.test") as client,
-        Outside(TIMEOUT_S) as outside,
+        Outside(timeout_s) as outside,
     ):
         context = Context(
-            load_settings(QuoteSettings, {"X402_NETWORK": "base", **URLS, **settings}),
+            load_settings(QuoteSettings, {"X402_NETWORK": "base", **urls, **settings}),
             Capabilities(client, lambda: 0.0),
             Market(),
             outside,
