@@ -243,9 +243,8 @@ async def test_a_snippet_of_python_is_all_that_merit_systems_is_sold_for(
         assert "no dependencies" in str(await declined(seller, dependencies=1))
         assert "code alone" in str(await declined(seller, inputs=True))
         assert "512 MB" in str(await declined(seller, size="large"))
-    assert [json.loads(call.request.content) for call in route.calls] == [
-        {"snippet": "pass", "language": "python"}
-    ] * 2
+    asked = {call.request.content for call in route.calls}
+    assert [json.loads(body) for body in asked] == [{"snippet": "pass", "language": "python"}]
     async with sellers(row("merit-systems", languages=[{"name": "bash"}])) as found:
         refusal = (await one(found["merit-systems"])).refusal
     assert refusal is not None
