@@ -19,6 +19,7 @@ from quote.providers.base import Context, Decline, Price, QuoteProvider, find_pr
 from quote.settings import QuoteSettings
 from shared.http import MB
 from shared.money import usd_to_atomic
+from shared.remote import REMOTE_PROVIDERS
 from shared.settings import load_settings
 
 GB = 10**9
@@ -75,12 +76,16 @@ def able() -> Executor:
 
 
 def test_providers_are_found_by_their_place() -> None:
-    assert set(providers(able())) == {
+    found = providers(able())
+    assert {place for place, provider in found.items() if provider.disabled is None} == {
         "compute/local",
         "storage/local",
         "cache/memcached",
         "cache/redis",
     }
+    assert {place.partition("/")[2] for place, provider in found.items() if provider.disabled} == set(
+        REMOTE_PROVIDERS
+    )
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,8 @@ async def test_the_executor_is_asked_once_for_many_and_again_when_the_answer_is_
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """The whole service, with an executor that is not there."""
-    app = create_app(load_settings(QuoteSettings, {"EXECUTOR_SERVICE_URL": "http://127.0.0.1:9"}))
+    settings = {"EXECUTOR_SERVICE_URL": "http://127.0.0.1:9", "REMOTE_PROVIDERS": "off"}
+    app = create_app(load_settings(QuoteSettings, settings))
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with (
         app.router.lifespan_context(app),
@@ -394,6 +400,7 @@ async def test_health_and_providers(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health")).json()["status"] == "ok"
     ready = await http.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
-    rows = (await http.get("/providers")).json()["providers"]
+    told = (await http.get("/providers")).json()["providers"]
+    rows = [row for row in told if row["name"] not in REMOTE_PROVIDERS]
     assert {row["status"] for row in rows} == {"unavailable"}
     assert {row["refusal"]["code"] for row in rows} == {"executor_unavailable"}
