@@ -40,6 +40,13 @@ def id_of_xcache(own_id: str) -> str:
     return PREFIX + own_id
 
 
+def check_entry(key: str, value: Any, ttl_s: int | None) -> None:
+    """Raises `BadRequest`, or a 413, for what could not be kept."""
+    checked_ttl(ttl_s)
+    encoded(value, VALUE_MAX_BYTES)
+    _named(key)
+
+
 class XcacheCaches:
     """`Caches` at `base_url`, by our ids or xcache's own. Connects when it is used."""
 
@@ -65,8 +72,7 @@ class XcacheCaches:
         return Entry(key, said["value"], _ttl_of(said.get("ttl")))
 
     async def set(self, cache_id: str, key: str, value: Any, ttl_s: int | None = None) -> None:
-        checked_ttl(ttl_s)
-        encoded(value, self.value_max_bytes)
+        check_entry(key, value, ttl_s)
         ttl = {} if ttl_s is None else {"ttl": ttl_s}
         await self._ask("PUT", _place(cache_id, key), {"value": value, **ttl})
 
@@ -165,9 +171,15 @@ def _place(cache_id: str, key: str | None = None) -> str:
         raise NoSuchCache
     if key is None:
         return f"/{own_id}"
+    return f"/{own_id}/{_named(key)}"
+
+
+def _named(key: str) -> str:
+    """A key as one part of a path: even a slash in it is none of the path's."""
+    name = checked_key(key)
     if not key.strip("."):
         raise BadRequest("A key at xcache must not be dots alone.", code="invalid_key")
-    return f"/{own_id}/{quote(checked_key(key), safe='')}"
+    return quote(name, safe="")
 
 
 def _check(response: httpx.Response) -> None:
