@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Measured:
-    """`success_rate` from 0 to 1; `typical_ms` is the median of the jobs that were done. None: no such job."""
+    """`success_rate` from 0 to 1; `typical_ms` is the median of the jobs that were done. None: no such."""
 
     success_rate: float | None = None
     typical_ms: int | None = None
@@ -112,15 +112,16 @@ class Measures:
     async def exchange(self) -> None:
         """Write down what is new, and read what all executors know. Raises `SQLAlchemyError`."""
         writing = list(self._unwritten)
-        if writing:
-            await self._database.write(lambda connection: _write(connection, writing))
-        known = await self._database.read(_read)
+        if not writing:
+            self._known = await self._database.read(_read)
+            return
+        self._known = await self._database.write(lambda connection: _write(connection, writing))
         for _ in writing:
             self._unwritten.popleft()
-        self._known = known
 
 
-def _write(connection: Connection, outcomes: Sequence[tuple[Whose, Outcome]]) -> None:
+def _write(connection: Connection, outcomes: Sequence[tuple[Whose, Outcome]]) -> dict[Whose, list[Outcome]]:
+    """Add these, keep the newest of each provider, and return what there is then."""
     rows = [
         {"kind": kind, "provider": name, "done": outcome.done, "took_ms": outcome.took_ms}
         for (kind, name), outcome in outcomes
@@ -130,6 +131,7 @@ def _write(connection: Connection, outcomes: Sequence[tuple[Whose, Outcome]]) ->
         its = (OutcomeRow.kind == kind, OutcomeRow.provider == name)
         newest = select(OutcomeRow.id).where(*its).order_by(OutcomeRow.id.desc()).limit(KEPT)
         connection.execute(delete(OutcomeRow).where(*its, OutcomeRow.id.not_in(newest)))
+    return _read(connection)
 
 
 def _read(connection: Connection) -> dict[Whose, list[Outcome]]:

@@ -7,12 +7,14 @@ from fastapi import APIRouter, Request
 
 from broker.addresses import public_address
 from broker.operations import OPERATIONS, Shown
+from broker.payments.instructions import is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
 from broker.routes.schemas import ErrorBody, JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
+from shared.jobs import JobStatus
 from shared.money import atomic_to_usd
 
 router = APIRouter(tags=["jobs"])
@@ -33,11 +35,22 @@ async def status(job_id: str, request: Request) -> JobView:
     shown = await results.read(job) if job.status == "completed" else None
     payment = await ledger.payment_of_job(job_id)
     settings = request.app.state.settings
-    result = json.loads(shown)["result"] if shown else None
-    complete = OPERATIONS[job.operation].shown
+    result = _result(json.loads(shown)) if shown else None
+    complete = None if is_instructed(job.quote) else OPERATIONS[job.operation].shown
     if result is not None and complete is not None:
         result = complete(result, Shown(public_address(request.scope, settings.public_base_url)))
     return _view(job, result, payment, settings.x402_network)
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    """What was done, or how to have it done."""
+    return answer["result"] if "result" in answer else answer["instructions"]
+
+
+def _status(job: JobRow) -> JobStatus:
+    if job.status == "completed" and is_instructed(job.quote):
+        return "instructions_provided"
+    return job.status
 
 
 def _view(job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:
@@ -45,7 +58,7 @@ def _view(job: JobRow, result: Any, payment: PaymentRow | None, network: str) ->
         id=job.id,
         requester=job.requester,
         provider=job.provider,
-        status=job.status,
+        status=_status(job),
         quote=job.quote,
         result=result,
         error=job.error,
