@@ -18,7 +18,7 @@ from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
 from executor.storage.storage import Storage
-from executor.upstream.off import NoUpstream
+from executor.upstream.opening import choose_upstream
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.health import Check, State, health_router
@@ -32,9 +32,9 @@ SERVICE = "galaksio-executor"
 def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastAPI:
     """Build the service. Nothing is opened before its lifespan starts, but the data folder is made.
 
-    Raises `StartupError` when the folder or DATABASE_URL cannot be used.
+    Raises `StartupError` when the folder, DATABASE_URL or a setting for paying others cannot be used.
     """
-    upstream = NoUpstream()
+    upstream = choose_upstream(settings, clock)
     registry = find_providers(Context(settings, upstream, Storage(settings.storage_options, clock)))
     database = open_database(settings.database_url, private_folder(settings.galaksio_home))
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
