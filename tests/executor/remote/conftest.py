@@ -14,6 +14,7 @@ from executor.storage.options import StorageOptions
 from executor.storage.storage import Storage
 from executor.upstream.base import Answer, Means, Order, Receipt, Spending
 from shared.settings import load_settings
+from tests.support.internet import Internet, small_internet
 
 RECEIPT = Receipt(
     amount_atomic=10_000,
@@ -75,6 +76,12 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
 @pytest.fixture
 def context(tmp_path: Path, upstream: PlainUpstream, storage: Storage) -> Context:
     return context_of(tmp_path, upstream, storage)
+
+
+@pytest.fixture
+async def internet() -> AsyncIterator[Internet]:
+    async with small_internet() as running:
+        yield running
 
 
 def context_of(home: Path, upstream: PlainUpstream, storage: Storage, **env: str) -> Context:

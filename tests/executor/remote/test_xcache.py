@@ -78,7 +78,7 @@ async def test_set_without_a_cache_buys_one_and_without_a_key_names_one(context:
     assert json.loads(put.calls.last.request.content) == {"value": [1, None]}
 
 
-@respx.mock(assert_all_called=False)
+@respx.mock
 @pytest.mark.parametrize("fields", [{"cacheKey": "a\nb"}, {"cacheKey": ".."}, {"cacheTtl": 0}])
 async def test_nothing_is_bought_for_an_entry_that_could_not_be_kept(
     context: Context, upstream: PlainUpstream, fields: dict[str, Any]
