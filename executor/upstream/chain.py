@@ -1,4 +1,4 @@
-"""What the chain says about the executor's money, over JSON-RPC: its balance, its authorizations (EIP-3009)."""
+"""What the chain says of the executor's money, over JSON-RPC: its balance, its authorizations (EIP-3009)."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ MOST_PAID = 3
 MAX_WAIT_S = 5.0
 BUSY = frozenset({429, 502, 503, 504})
 BROKEN = frozenset({502, 503, 504})
-_backoff = wait_exponential_jitter(initial=0.2, max=2.0, jitter=0.2)
+_backoff = wait_exponential_jitter(multiplier=0.2, max=2.0, jitter=0.2)
 
 
 async def send_again(
@@ -38,8 +38,11 @@ async def send_again(
         response: httpx.Response = state.outcome.result()
         return response.status_code in (BROKEN if paid_sends() else BUSY) and _asked_s(response) <= MAX_WAIT_S
 
-    retrying = AsyncRetrying(stop=stop, retry=retry, wait=_wait, retry_error_callback=_last, reraise=True)
-    return await retrying(once)
+    async def attempt() -> httpx.Response:
+        return await once()  # a lambda is taken for a function that does not wait
+
+    retrying = AsyncRetrying(stop=stop, retry=retry, wait=_wait, retry_error_callback=_last)
+    return await retrying(attempt)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -114,7 +114,7 @@ class Shop:
         if self.die_when_paid:
             self._served.end()
         if nonce in self._remembered:
-            return self._remembered[nonce]
+            return await self._end(self._remembered[nonce])
         checked = await self._facilitator("/verify", payment, wanted)
         if not checked["isValid"]:
             return self._challenge(request, wanted, str(checked["invalidReason"]))
@@ -133,6 +133,9 @@ class Shop:
         response: Response = JSONResponse(result, headers=headers)
         if self.remembers:
             self._remembered[nonce] = response
+        return await self._end(response)
+
+    async def _end(self, response: Response) -> Response:
         if self.cut_after_payment:
             self.cut_after_payment -= 1
             self._served.cut()
