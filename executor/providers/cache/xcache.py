@@ -52,11 +52,12 @@ class Xcache(Remote):
 
     async def _create(self, task: Task, request: CacheTask) -> CreatedAtXcache:
         """A new cache. It has no end: a ttl that was asked for a whole cache is unknown to xcache."""
+        region = checked_region(request.region.strip().lower())
         order = Order(
             "POST",
             f"{self._url}/create",
             step="create",
-            json={"region": checked_region(request.region)},
+            json={"region": region},
             timeout_s=CREATE_TIMEOUT_S,
         )
         answer = await self._buy(task, order)
@@ -66,7 +67,7 @@ class Xcache(Remote):
             raise self._refused("answered without the id of a cache")
         return CreatedAtXcache(
             cache_id=str(cache_id),
-            region=request.region,
+            region=region,
             operations=operations,
             expires_at=None,
             upstream=paid(answer.receipt),

@@ -28,7 +28,7 @@ async def do(context: Context, operation: str, **fields: Any) -> dict[str, Any]:
 @respx.mock
 async def test_a_cache_is_bought_and_has_xcaches_own_id(context: Context, upstream: PlainUpstream) -> None:
     created = respx.post(f"{BASE}/create").respond(200, json={"id": OWN})
-    assert await do(context, "create", cacheRegion="us-east-1") == {
+    assert await do(context, "create", cacheRegion=" US-East-1") == {
         "cacheId": OWN,
         "region": "us-east-1",
         "operations": 50_000,
