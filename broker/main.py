@@ -151,7 +151,7 @@ def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
 
     async def caches() -> Check:
         router: CacheRouter = app.state.caches
-        if not router.backends:
+        if not (settings.redis_url or settings.memcached_url):
             return Check("disabled")
         try:
             await router.ping()

@@ -133,7 +133,10 @@ async def _open_neighbours(state: State, stack: AsyncExitStack, settings: Broker
     state.executor = ExecutorClient(executor)
     state.runtimes = Runtimes(state.executor)
     state.caches = open_caches(
-        secret_of(settings.redis_url), secret_of(settings.memcached_url), settings.cache_max_bytes
+        secret_of(settings.redis_url),
+        secret_of(settings.memcached_url),
+        settings.cache_max_bytes,
+        settings.xcache_url if "xcache" in settings.remote_providers else None,
     )
     stack.push_async_callback(state.caches.close)
     state.cache_tokens = open_tokens(secret_of(settings.cache_token_key), settings.galaksio_home)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
+from executor.measures import Measures
 from executor.once import Once
 from executor.providers.base import Context, Drains, Provider, Serves, find_providers
 from executor.results import Bounds, Results, open_database
@@ -51,7 +52,10 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             # Closed first: running work is stopped before its provider goes.
             stack.push_async_callback(once.close)
             await once.open()
-            app.state.jobs = Jobs(registry, once)
+            measures = Measures(database)
+            stack.push_async_callback(measures.close)
+            await measures.open()
+            app.state.jobs = Jobs(registry, once, measures)
             stopping = _Stopping(registry.providers.values())
             stack.push_async_callback(stopping.ended)
             stack.enter_context(told_to_stop(stopping.begin))
