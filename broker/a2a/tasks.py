@@ -33,6 +33,11 @@ _UNPAID = select(func.count(), func.coalesce(func.sum(a2a_tasks.c.size_bytes), 0
 )
 
 
+def is_id(text: str) -> bool:
+    """Whether a task or a job might have this id: not every database may be asked for just any text."""
+    return _ID.fullmatch(text) is not None
+
+
 @dataclass(frozen=True)
 class Claim:
     """The authorization that a task is being paid with (lower case), since `at_ms` (Unix milliseconds)."""
@@ -123,7 +128,7 @@ class Tasks:
 
     async def find(self, task_id: str) -> Task | None:
         """The task with this id, whatever was made of it."""
-        if not _ID.fullmatch(task_id):
+        if not is_id(task_id):
             return None
         return await self._database.read(lambda connection: self._find(connection, task_id))
 

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from broker.a2a.desk import Desk
-from broker.a2a.tasks import Task
+from broker.a2a.tasks import Task, is_id
 from broker.addresses import public_address
 from broker.operations import OPERATIONS, Shown
 from broker.payments.ledger import Ledger
@@ -26,6 +26,8 @@ router = APIRouter(tags=["jobs"])
 async def status(job_id: str, request: Request) -> JobView:
     """Whoever knows a job's id may see it; ids cannot be guessed. A result that is not paid is withheld."""
     ledger: Ledger = request.app.state.ledger
+    if not is_id(job_id):
+        raise _not_found()
     job = await ledger.job(job_id)
     if job is None:
         desk: Desk = request.app.state.a2a
