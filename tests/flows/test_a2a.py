@@ -25,8 +25,9 @@ PARALLEL = 50
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterator[Stack]:
-    """One that sells caches too, on a real Valkey."""
-    with running_stack(tmp_path_factory.mktemp("agents"), REDIS_URL=valkey_url) as running:
+    """Two brokers that sell caches too, on a real Valkey; a payment left by a killed one is soon taken up."""
+    home = tmp_path_factory.mktemp("agents")
+    with running_stack(home, brokers=2, REDIS_URL=valkey_url, LEDGER_LEASE_S="1") as running:
         yield running
 
 
@@ -129,10 +130,11 @@ async def test_fifty_messages_with_one_authorization_run_once(
     message = payment_submitted(required["meta"]["jobId"], payment_for(required, wallet, version))
     before = stack.balance(wallet.address)
     limits = httpx.Limits(max_connections=PARALLEL)
-    async with httpx.AsyncClient(
-        base_url=stack.broker, timeout=90, trust_env=False, verify=False, limits=limits
-    ) as client:
-        answers = await asyncio.gather(*(client.post("/a2a/message", json=message) for _ in range(PARALLEL)))
+    doors = [stack.broker + "/a2a/message", stack.url("broker2") + "/a2a/message"]
+    async with httpx.AsyncClient(timeout=90, trust_env=False, verify=False, limits=limits) as client:
+        answers = await asyncio.gather(
+            *(client.post(doors[number % 2], json=message) for number in range(PARALLEL))
+        )
     assert {answer.status_code for answer in answers} == {200}, [a.text for a in answers][:3]
     assert len({answer.json()["payload"]["result"]["stdout"] for answer in answers}) == 1
     assert len({answer.json()["meta"]["receipt"]["transaction"] for answer in answers}) == 1
@@ -213,6 +215,14 @@ def test_a_strangers_task_costs_the_stranger_and_shows_nothing_that_was_paid_by_
     assert stack.balance(stranger.address) == 100_000_000
 
 
+def test_a_job_is_no_task_that_could_be_paid_for(wallet: Wallet, agent: Agent) -> None:
+    required = agent.ask(RANDOM)
+    _, done = agent.pay(required, payment_for(required, wallet, 2))
+    again = payment_submitted(done["payload"]["jobId"], payment_for(required, wallet, 2))
+    status, refused = agent.send(again)
+    assert (status, refused["type"], refused["error"]) == (404, "task_failed", "not-found")
+
+
 def test_the_task_that_is_done_is_the_one_that_was_asked_for(wallet: Wallet, agent: Agent) -> None:
     """A payment cannot bring another body along."""
     required = agent.ask({"code": "print('asked')"})
@@ -265,6 +275,32 @@ def test_a_payment_identifier_brings_the_first_result_also_for_a_new_signature(
     status, again = agent.pay(required, {**payment_for(required, wallet, 2), **named})
     assert (status, again) == (200, first)
     assert stack.balance(wallet.address) == balance
+
+
+def test_a_broker_that_is_killed_in_the_middle_leaves_a_task_that_is_done_and_paid_once(
+    stack: Stack, wallet: Wallet, agent: Agent
+) -> None:
+    required = agent.ask({"code": "import os, time; time.sleep(2); print(os.urandom(8).hex())"})
+    before = stack.balance(wallet.address)
+    payment = payment_for(required, wallet, 2)
+    path = f"/status/{required['meta']['jobId']}"
+    with (
+        httpx.Client(base_url=stack.url("broker2"), timeout=90, trust_env=False, verify=False) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        killed = pool.submit(Agent(second).pay, required, payment)
+        while agent.http.get(path).json()["status"] != "running":
+            assert not killed.done(), killed.result()
+        stack.processes["broker2"].kill()
+        with pytest.raises(httpx.HTTPError):
+            killed.result()
+    other = payment_for(required, wallet, 2)
+    assert agent.pay(required, other)[1]["code"] == "task_already_paid"
+    status, done = agent.pay(required, payment)
+    assert (status, done["type"]) == (200, "task_completed"), done
+    assert agent.http.get(path).json()["result"] == done["payload"]["result"]
+    assert before - stack.balance(wallet.address) == price_of(required)
+    stack.launch("broker", "broker2").wait_ready()
 
 
 def test_a_host_that_charges_nothing_does_a_task_at_once(stack: Stack) -> None:
