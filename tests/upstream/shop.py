@@ -113,6 +113,7 @@ class Shop:
         nonce = str(payment["payload"]["authorization"]["nonce"])
         if self.die_when_paid:
             self._served.end()
+            await asyncio.Event().wait()
         if nonce in self._remembered:
             return await self._end(self._remembered[nonce])
         checked = await self._facilitator("/verify", payment, wanted)
