@@ -13,6 +13,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_EVERY_S = 30.0
+LOOK_EVERY_EMPTY_S = 5.0
+"""While nothing can be spent: somebody may be filling the wallet just now."""
 MARGIN_S = 30
 """How long after its end an authorization is looked at."""
 MOST_AT_ONCE = 50
@@ -84,8 +86,9 @@ class Purse:
         while True:
             self._moved.clear()
             await self.look()
+            pause_s = LOOK_EVERY_S if self.spendable_atomic else LOOK_EVERY_EMPTY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), LOOK_EVERY_S)
+                await asyncio.wait_for(self._moved.wait(), pause_s)
 
     async def _weigh(self) -> None:
         if self._chain is not None and self._address is not None:

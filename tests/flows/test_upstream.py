@@ -85,6 +85,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterat
             "EXECUTOR_PRIVATE_KEY": executor.key,
             "REDIS_URL": valkey_url,
             "QUOTE_CACHE_TTL_S": "1",
+            "EXECUTOR_LEASE_S": "2",
             "PRICE_RUN_BASE_ATOMIC": "20000",
             "PRICE_STORE_BASE_ATOMIC": "20000",
             "PRICE_CACHE_ATOMIC": "20000",
@@ -92,6 +93,8 @@ def running(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterat
         home = tmp_path_factory.mktemp("clouds")
         with running_stack(home, devnet_port=port, **settings) as stack:
             httpx.post(f"{stack.devnet}/faucet", json={"address": executor.address}, trust_env=False)
+            stack.processes["executor"].stop()  # it looks into its purse when it starts
+            stack.launch("executor").wait_ready()
             with httpx.Client(base_url=stack.broker, timeout=90, trust_env=False) as http:
                 yield Clouds(stack, upstreams, executor, http)
 
