@@ -27,7 +27,7 @@ ROUTER = "https://router.example"
 SHOP_URL = "https://api.shop.example/create"
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 NETWORK = network_named("base")
-CHALLENGE = {
+CHALLENGE: dict[str, Any] = {
     "x402Version": 1,
     "error": "payment required",
     "accepts": [
@@ -151,8 +151,8 @@ async def test_its_own_402_is_told_with_the_price_and_in_four_lines(
 async def test_a_description_that_is_no_plain_text_is_left_out(
     payer: HTTPayer, proxy: respx.Route, told: Any
 ) -> None:
-    (wanted,) = CHALLENGE["accepts"]  # type: ignore[misc]
-    proxy.respond(402, json={**CHALLENGE, "accepts": [{**wanted, "description": told}]})  # type: ignore[dict-item]
+    (wanted,) = CHALLENGE["accepts"]
+    proxy.respond(402, json={**CHALLENGE, "accepts": [{**wanted, "description": told}]})
     with pytest.raises(UpstreamRefused, match=r"^Payment required: Payment needed to complete request\. A"):
         await payer.send(ORDER, spending())
 
