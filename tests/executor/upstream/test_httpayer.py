@@ -1,5 +1,6 @@
 """Paying through HTTPayer: what it is asked, and what is made of each of its answers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,6 +101,15 @@ async def test_the_price_is_read_first_and_the_order_handed_over_once(
         await payer.send(ORDER, spending(limit=10_000))
     assert (shop.call_count, proxy.call_count) == (1, 1)
     assert payer.means().spendable_atomic == 1_000_000
+
+
+async def test_the_same_step_twice_at_once_is_handed_over_once(
+    payer: HTTPayer, tmp_path: Path, proxy: respx.Route
+) -> None:
+    orders = [payer.send(ORDER, spending()) for _ in range(5)]
+    outcomes = await asyncio.gather(*orders, return_exceptions=True)
+    assert sum(isinstance(outcome, UpstreamLost) for outcome in outcomes) == 4
+    assert (proxy.call_count, await states(tmp_path)) == (1, ["paid"])
 
 
 async def test_what_costs_nothing_is_not_handed_over(
