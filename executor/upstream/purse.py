@@ -13,6 +13,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_EVERY_S = 30.0
+PAUSE_S = 1.0
+"""Between two looks, however much is paid: a public node is not asked more often."""
 MARGIN_S = 30
 """How long after its end an authorization is looked at."""
 MOST_AT_ONCE = 50
@@ -86,6 +88,7 @@ class Purse:
             await self.look()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), LOOK_EVERY_S)
+            await asyncio.sleep(PAUSE_S)
 
     async def _weigh(self) -> None:
         if self._chain is not None and self._address is not None:
