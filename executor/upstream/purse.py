@@ -15,6 +15,8 @@ log = get_logger(__name__)
 LOOK_EVERY_S = 30.0
 LOOK_EVERY_EMPTY_S = 5.0
 """While nothing can be spent: somebody may be filling the wallet just now."""
+PAUSE_S = 1.0
+"""Between two looks, however much is paid: a public node is not asked more often."""
 MARGIN_S = 30
 """How long after its end an authorization is looked at."""
 MOST_AT_ONCE = 50
@@ -89,6 +91,7 @@ class Purse:
             pause_s = LOOK_EVERY_S if self.spendable_atomic else LOOK_EVERY_EMPTY_S
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._moved.wait(), pause_s)
+            await asyncio.sleep(PAUSE_S)
 
     async def _weigh(self) -> None:
         if self._chain is not None and self._address is not None:
