@@ -109,6 +109,9 @@ PLAIN: dict[str, Any] = {
     "null": httpx.Response(200, json=None),
     "a list": httpx.Response(200, json=[1]),
     "10,000 lists": httpx.Response(200, content=b"[" * 10_000 + b"]" * 10_000),
+    "an open list without end": httpx.Response(200, content=b"[" * 60_000),
+    "figures with 500": httpx.Response(500, json={"akash": 1, "arweave": {"usd": 5}}),
+    "a number with 503": httpx.Response(503, json=1000),
     "a reset": httpx.ReadError("connection reset by peer"),
     "too much": httpx.Response(200, content=b"1" * 70_000),
 }
