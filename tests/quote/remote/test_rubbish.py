@@ -190,7 +190,7 @@ async def test_figures_that_are_no_price_of_a_machine_are_declined(
     refused(await compared("akash"), "akash")
 
 
-WINSTON = ("", "0", "-5", "1.5", "1e9", "0x10", "free", "null", "1 2", "१२", "9" * 25, "{}")
+WINSTON = ("", "0", "-5", "1.5", "1e9", "0x10", "free", "null", "1 2", "१२", "9" * 25, "9" * 5000, "{}")
 
 
 @pytest.mark.parametrize(
