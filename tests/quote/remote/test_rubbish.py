@@ -123,7 +123,7 @@ class Fine:
     """Another seller, whose price is a price."""
 
     name = "fine"
-    disabled = None
+    disabled: str | None = None
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -139,7 +139,7 @@ async def compared(name: str, **fields: Any) -> QuoteList:
         engine = QuoteEngine(
             [seller, Fine(seller.kind)],
             network="base",
-            deadline_s=2.0,
+            deadline_s=20.0,
             valid_s=300,
             clock=lambda: 1_800_000_000.0,
         )
