@@ -20,8 +20,8 @@ from shared.money import MAX_ATOMIC, USD_DECIMALS, ceil_div
 
 SCHEME = "exact"
 MAX_ACCEPTS = 32
-MAX_TIMEOUT_S = 86_400
-"""A payment that can be taken for longer than a day after it was signed is not what a call wants."""
+MAX_TIMEOUT_S = 30 * 86_400
+"""A payment that could be taken for longer after it was signed is not what a call wants."""
 _MAX_UINT256 = 2**256 - 1
 _MAX_DIGITS = 78
 _NOBODY = "0x" + "0" * 40
@@ -121,7 +121,7 @@ def _read(entry: Any, version: int) -> Wanted:
     if read.pay_to == _NOBODY:
         raise ChallengeError("the payment would go to nobody's address")
     if read.max_timeout_s > MAX_TIMEOUT_S:
-        raise ChallengeError("the payment would hold for over a day")
+        raise ChallengeError("the payment would hold for over 30 days")
     chain_id = _chain_id(read.network, version)
     token = _token(chain_id, read.asset)
     amount = _amount(entry.get("maxAmountRequired" if version == 1 else "amount"))

@@ -11,29 +11,16 @@ from typing import Any, Generic
 from pydantic_core import from_json
 from x402.http.constants import PAYMENT_SIGNATURE_HEADER, X_PAYMENT_HEADER
 
-from quote.asks import StoreAsk
 from quote.capabilities import Needs
 from quote.outside import Heard
-from quote.providers.base import AskT, Context, Decline, Failed, Price
-from quote.providers.storage.local import OVERHEAD_BYTES
-from quote.settings import QuoteSettings
+from quote.providers.base import AskT, Context, Failed, Price
 from quote.terms import Terms, Way, money_refusal, read_terms
-from shared.http import MB
-from shared.money import ceil_div
 from shared.networks import money_of
 from shared.quotes import Kind, Refusal
 
 LEFT_OUT = "REMOTE_PROVIDERS leaves it out"
-KIB = 1024
-CHUNK_BYTES = 256 * KIB
-"""What Arweave stores, and counts, at a time."""
 MAX_DIGITS = 40
 """Of a figure in dollars."""
-
-KEEPS_FOR_GOOD = Refusal(
-    code="keeps_for_good",
-    reason="nothing can be deleted there: it is sold to those who want it permanent, or name the provider",
-)
 
 
 @dataclass(frozen=True)
@@ -140,27 +127,6 @@ class X402Provider(RemoteProvider[AskT]):
     async def _ask(self, probe: Probe) -> dict[str, Any]:
         heard = await self.outside.ask(probe.method, probe.url, json=probe.body)
         return read_terms(heard).as_json()
-
-
-def decline_too_large(ask: StoreAsk, settings: QuoteSettings) -> None:
-    """Raises `Decline` for a file that no customer can upload to this host."""
-    if ask.file_size_bytes > settings.max_upload_mb * MB + OVERHEAD_BYTES:
-        raise Decline(f"this host takes no files over {settings.max_upload_mb} MB")
-
-
-def refusal_of_keeping(ask: StoreAsk, name: str) -> Refusal | None:
-    """What cannot be deleted is nothing to choose for somebody who wants it kept for an hour."""
-    return None if ask.permanent or ask.provider == name else KEEPS_FOR_GOOD
-
-
-def size_class(size_bytes: int) -> int:
-    """The size that a file's price is asked for, at least its own: few sizes, so that few are asked.
-
-    A power of two from 1 KiB to 256 KiB, then multiples of 256 KiB.
-    """
-    if size_bytes > CHUNK_BYTES:
-        return ceil_div(size_bytes, CHUNK_BYTES) * CHUNK_BYTES
-    return max(KIB, 1 << max(size_bytes - 1, 0).bit_length())
 
 
 def read_json(heard: Heard) -> Any:

@@ -11,15 +11,11 @@ from quote.asks import StoreAsk
 from quote.capabilities import Needs
 from quote.outside import Heard
 from quote.providers.base import Context, Decline, Failed, Price
-from quote.providers.remote import (
-    CHUNK_BYTES,
-    RemoteProvider,
-    decline_too_large,
-    positive_usd,
-    read_json,
-    refusal_of_keeping,
-)
+from quote.providers.keeping import CHUNK_BYTES, refusal_of_keeping
+from quote.providers.remote import RemoteProvider, positive_usd, read_json
 from quote.providers.storage.galaksio_storage import GalaksioStorage
+from quote.providers.storage.local import OVERHEAD_BYTES
+from shared.http import MB
 from shared.money import atomic_to_usd, ceil_div, usd_to_atomic
 from shared.quotes import Refusal
 
@@ -39,7 +35,8 @@ class Arweave(RemoteProvider[StoreAsk]):
         self._seller = GalaksioStorage(context)
 
     async def prices(self, ask: StoreAsk) -> Sequence[Price]:
-        decline_too_large(ask, self.settings)
+        if ask.file_size_bytes > self.settings.max_upload_mb * MB + OVERHEAD_BYTES:
+            raise Decline(f"this host takes no files over {self.settings.max_upload_mb} MB")
         size_bytes = max(ceil_div(ask.file_size_bytes, CHUNK_BYTES), 1) * CHUNK_BYTES
         winston, rate, sold = await asyncio.gather(
             self._winston(size_bytes), self._rate(), self._sold(ask), return_exceptions=True

@@ -2,11 +2,13 @@
 
 import base64
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from typing import Any
 
 from quote.asks import StoreAsk
 from quote.providers.base import Context, Decline
-from quote.providers.remote import KIB, Call, Probe, X402Provider, refusal_of_keeping, size_class
+from quote.providers.keeping import KIB, refusal_of_keeping, size_class
+from quote.providers.remote import Call, Probe, X402Provider
 from quote.terms import Way
 from shared.money import USD_DECIMALS, atomic_to_usd
 from shared.quotes import Refusal
@@ -20,7 +22,7 @@ _TYPE = "application/octet-stream"
 class GalaksioStorage(X402Provider[StoreAsk]):
     """It is asked with as many zeros as the class of the file's size has bytes (`size_class`).
 
-    The work is then at most as dear as the price, which its own 402 for the file itself may fall short of.
+    What it then takes for the file itself is this price, or less.
     """
 
     name = "galaksio_storage"
@@ -33,7 +35,7 @@ class GalaksioStorage(X402Provider[StoreAsk]):
                 f"it is not asked what files over {MAX_FILE_BYTES} bytes cost: it wants to see them"
             )
         body = {
-            "data": base64.b64encode(bytes(size_bytes)).decode(),
+            "data": _zeros(size_bytes),
             "content_type": _TYPE,
             "is_base64": True,
         }
@@ -71,6 +73,12 @@ class GalaksioStorage(X402Provider[StoreAsk]):
     @property
     def _url(self) -> str:
         return f"{self.settings.galaksio_storage_url}/upload"
+
+
+@cache
+def _zeros(size_bytes: int) -> str:
+    """As base64; of the dozen sizes that there are, made once each."""
+    return base64.b64encode(bytes(size_bytes)).decode()
 
 
 def _figure(value: Any) -> Decimal | None:

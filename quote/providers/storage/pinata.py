@@ -4,7 +4,11 @@ from typing import Any
 
 from quote.asks import StoreAsk
 from quote.providers.base import Context, Decline
-from quote.providers.remote import Call, Probe, X402Provider, decline_too_large, size_class
+from quote.providers.keeping import size_class
+from quote.providers.remote import Call, Probe, X402Provider
+
+MAX_FILE_BYTES = 100_000_000
+"""It names no cap; the executor sends it no more."""
 
 
 class Pinata(X402Provider[StoreAsk]):
@@ -16,7 +20,8 @@ class Pinata(X402Provider[StoreAsk]):
     def probe(self, ask: StoreAsk) -> Probe:
         if ask.permanent:
             raise Decline("it does not promise to keep for good")
-        decline_too_large(ask, self.settings)
+        if ask.file_size_bytes > MAX_FILE_BYTES:
+            raise Decline(f"files over {MAX_FILE_BYTES} bytes are not sent there")
         size_bytes = size_class(ask.file_size_bytes)
         body = {"fileSize": size_bytes, "name": "file", "keyvalues": {}}
         return Probe(str(size_bytes), "POST", self._url, body)
@@ -29,6 +34,7 @@ class Pinata(X402Provider[StoreAsk]):
         return {
             "file_size_bytes": ask.file_size_bytes,
             "priced_size_bytes": size_class(ask.file_size_bytes),
+            "max_file_size_bytes": MAX_FILE_BYTES,
             "permanent": False,
             "ttl_s": None,
             "platform": "ipfs",

@@ -1,9 +1,13 @@
-"""No proxy, and trust in certificates that is read from disk once: that took most of the time here."""
+"""No proxy, the depth of the service, and trust in certificates that is read from disk once, for time."""
 
 import ssl
+import sys
+from collections.abc import Iterator
 
 import certifi
 import pytest
+
+from shared.http import RECURSION_LIMIT
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +18,15 @@ def no_proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(autouse=True)
+def depth() -> Iterator[None]:
+    """As deep as the service goes (`new_app`); libraries that are imported beside it raise the limit."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    yield
+    sys.setrecursionlimit(before)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ PROBED = {
 }
 """Where those are asked whose price stands in a 402."""
 KINDS = {"xcache": "cache", "merit-systems": "compute", "akash": "compute"}
-TIMEOUT_S = 0.5
+TIMEOUT_S = 20.0
 
 
 def row(name: str, **more: Any) -> dict[str, Any]:

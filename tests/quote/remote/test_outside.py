@@ -66,6 +66,12 @@ def whole(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
 
 @pytest.fixture
 async def outside() -> AsyncIterator[Outside]:
+    async with Outside(20.0) as client:
+        yield client
+
+
+@pytest.fixture
+async def hurried() -> AsyncIterator[Outside]:
     async with Outside(0.6) as client:
         yield client
 
@@ -98,19 +104,19 @@ async def test_an_answer_is_read_whole(outside: Outside) -> None:
     assert "accept-encoding: identity\r\n" in head.lower()
 
 
-async def test_an_answer_that_drips_does_not_outlive_the_time_limit(outside: Outside) -> None:
+async def test_an_answer_that_drips_does_not_outlive_the_time_limit(hurried: Outside) -> None:
     async with serving(Server(whole(b"x" * 1000), drips=True)) as server:
         began = time.monotonic()
-        assert await failure(outside, server.url) == "no whole answer within 0.6 s"
-    assert 0.5 < time.monotonic() - began < 3
+        assert await failure(hurried, server.url) == "no whole answer within 0.6 s"
+    assert 0.5 < time.monotonic() - began < 10
 
 
-async def test_a_server_that_says_nothing_is_waited_for_no_longer(outside: Outside) -> None:
+async def test_a_server_that_says_nothing_is_waited_for_no_longer(hurried: Outside) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
         began = time.monotonic()
-        assert await failure(outside, url) == "no whole answer within 0.6 s"
-    assert time.monotonic() - began < 3
+        assert await failure(hurried, url) == "no whole answer within 0.6 s"
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize(("name", "setting"), URL_OF.items())
@@ -120,7 +126,7 @@ async def test_a_server_that_says_nothing_is_waited_for_no_longer(outside: Outsi
 async def test_a_seller_whose_price_drips_or_breaks_off_is_declined(
     name: str, setting: str, server: Server
 ) -> None:
-    async with serving(server), sellers(**{setting: server.url}) as found:
+    async with serving(server), sellers(timeout_s=0.5, **{setting: server.url}) as found:
         assert isinstance(await declined(found[name]), Failed)
     assert len(server.heads) > 0
 
@@ -210,7 +216,7 @@ async def test_passwords_in_netrc_stay_there(
     )
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    async with serving(Server(whole(b""))) as server, Outside(0.6) as client:
+    async with serving(Server(whole(b""))) as server, Outside(20.0) as client:
         await client.ask("GET", server.url)
     assert "authorization" not in server.heads[0].lower()
 
@@ -218,7 +224,7 @@ async def test_passwords_in_netrc_stay_there(
 async def test_a_host_behind_a_proxy_asks_through_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(Server(whole(b"through"))) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.removesuffix("/price"))
-        async with Outside(0.6) as client:
+        async with Outside(20.0) as client:
             assert (await client.ask("GET", "http://seller.invalid/price")).body == b"through"
     assert proxy.heads[0].startswith("GET http://seller.invalid/price HTTP/1.1")
 

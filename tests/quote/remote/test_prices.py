@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import respx
 
-from quote.providers.remote import size_class
+from quote.providers.keeping import size_class
 from quote.providers.storage.galaksio_storage import MAX_FILE_BYTES
 from tests.quote.remote.sellers import PROBED, declined, one, row, sellers
 from tests.support.challenges import PAY_TO, v1, v1_entry, v2, v2_entry
@@ -161,7 +161,7 @@ async def test_pinata_is_told_a_size_and_nothing_of_the_file(respx_mock: respx.M
         assert price.metadata["priced_size_bytes"] == 512 * KIB
         assert price.x402_instructions is not None
         assert "upload" in price.x402_instructions["then"]
-        assert "100 MB" in str(await declined(found["pinata"], fileSize=101 * KIB * KIB))
+        assert "100000000" in str(await declined(found["pinata"], fileSize=100_000_001))
         assert "for good" in str(await declined(found["pinata"], permanent=True))
     assert route.call_count == 1
 

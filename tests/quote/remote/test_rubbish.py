@@ -109,6 +109,9 @@ PLAIN: dict[str, Any] = {
     "null": httpx.Response(200, json=None),
     "a list": httpx.Response(200, json=[1]),
     "10,000 lists": httpx.Response(200, content=b"[" * 10_000 + b"]" * 10_000),
+    "an open list without end": httpx.Response(200, content=b"[" * 60_000),
+    "figures with 500": httpx.Response(500, json={"akash": 1, "arweave": {"usd": 5}}),
+    "a number with 503": httpx.Response(503, json=1000),
     "a reset": httpx.ReadError("connection reset by peer"),
     "too much": httpx.Response(200, content=b"1" * 70_000),
 }
@@ -120,7 +123,7 @@ class Fine:
     """Another seller, whose price is a price."""
 
     name = "fine"
-    disabled = None
+    disabled: str | None = None
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
@@ -136,7 +139,7 @@ async def compared(name: str, **fields: Any) -> QuoteList:
         engine = QuoteEngine(
             [seller, Fine(seller.kind)],
             network="base",
-            deadline_s=2.0,
+            deadline_s=20.0,
             valid_s=300,
             clock=lambda: 1_800_000_000.0,
         )
@@ -187,7 +190,7 @@ async def test_figures_that_are_no_price_of_a_machine_are_declined(
     refused(await compared("akash"), "akash")
 
 
-WINSTON = ("", "0", "-5", "1.5", "1e9", "0x10", "free", "null", "1 2", "१२", "9" * 25, "{}")
+WINSTON = ("", "0", "-5", "1.5", "1e9", "0x10", "free", "null", "1 2", "१२", "9" * 25, "9" * 5000, "{}")
 
 
 @pytest.mark.parametrize(
