@@ -101,8 +101,10 @@ class StoreAsk(Ask):
 
 
 class CacheAsk(Ask):
-    """Cache: `operations` of one cache in `region`. What other price models ask for (`size_mb`, `ttl_hours`
-    and what is done with it, `operation`) does not change what it costs here."""
+    """Cache: `operations` of one cache in `region`.
+
+    What other price models ask for (`size_mb`, `ttl_hours`, `operation`) does not change what it costs here.
+    """
 
     region: str = Field("us-east-1", max_length=64)
     operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=MAX_OPERATIONS)

@@ -173,7 +173,6 @@ class Market:
             self.measures.asked(provider, round((time.monotonic() - began) * 1000))
         if breaker.circuit != circuit:
             log.warning("provider_circuit", provider=provider, circuit=breaker.circuit)
-            self.changes += 1
         return answer
 
     async def _fetched(self, provider: str, fetch: Fetch) -> Kept:

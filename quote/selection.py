@@ -13,8 +13,10 @@ _NEVER_MEASURED_MS = 2**31
 
 @dataclass(frozen=True)
 class Record:
-    """How a provider did lately: the part of its jobs (or, before the first job, of its answers) that went
-    well, and how long one took. None is not measured."""
+    """How a provider did lately: the part of its jobs that went well, and how long one took.
+
+    Before its first job the same of its answers; None is not measured.
+    """
 
     success_rate: float | None = None
     typical_ms: int | None = None

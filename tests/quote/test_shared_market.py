@@ -158,6 +158,22 @@ async def test_a_claim_is_released_only_by_its_owner(new_market: NewMarket) -> N
     assert await shelf.claim("x", "two", 60)
 
 
+async def test_what_was_told_between_a_look_and_a_claim_is_not_asked_again(
+    new_market: NewMarket, valkey_url: str
+) -> None:
+    class Overtaken(Shelf):
+        async def claim(self, name: str, owner: str, ttl_s: float) -> bool:
+            await other.ask("p", "k", provider)
+            return await super().claim(name, owner, ttl_s)
+
+    scope, provider = uuid.uuid4().hex, Provider()
+    other = new_market(scope)
+    market = Market(shelf=Overtaken(valkey_url, scope))
+    assert await market.ask("p", "k", provider) == {"price": 1}
+    assert provider.asked == 1
+    await market.close()
+
+
 async def test_an_open_circuit_is_tried_even_if_another_process_was_told_something(
     new_market: NewMarket,
 ) -> None:
