@@ -28,7 +28,7 @@ def settings_of(home: Path, **more: str) -> ExecutorSettings:
 
 @asynccontextmanager
 async def paying(
-    home: Path, wallet: Wallet, devnet_url: str, clock: Clock = system_clock, **more: str
+    home: Path, wallet: Wallet, devnet_url: str, clock: Clock = system_clock, /, **more: str
 ) -> AsyncIterator[Payer]:
     """The upstream of an executor with its settings, open."""
     values = {"EXECUTOR_PRIVATE_KEY": wallet.key, "CHAIN_RPC_URL": f"{devnet_url}/rpc", **more}

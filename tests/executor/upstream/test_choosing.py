@@ -1,11 +1,14 @@
 """Which 402s are paid, and where a payment may be sent."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from executor.main import create_app
 from executor.settings import ExecutorSettings
 from executor.upstream.base import Order
 from executor.upstream.choosing import check_place, choose, host_of, understand
@@ -17,6 +20,7 @@ from executor.upstream.payer import Payer
 from executor.upstream.wallet import MAX_HEADER_BYTES, Wallet
 from shared.clock import system_clock
 from shared.errors import StartupError
+from shared.http import RECURSION_LIMIT
 from shared.networks import network_named
 from shared.settings import load_settings
 from tests.executor.upstream.paying import settings_of, spending
@@ -127,3 +131,19 @@ def test_a_router_that_would_be_told_its_key_in_the_clear_is_refused(tmp_path: P
     settings = settings_of(tmp_path, HTTPAYER_API_KEY="k", X402_ROUTER_URL="http://router.example")
     with pytest.raises(StartupError, match="https"):
         choose_upstream(settings, system_clock)
+
+
+def test_an_executor_that_pays_nobody_does_not_import_what_pays() -> None:
+    """web3 and its friends cost 1.3 s of CPU at every start."""
+    asked = "import sys, executor.main; print('web3' in sys.modules, 'eth_account' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "False"]
+
+
+def test_a_payer_leaves_the_limit_of_recursion_as_services_need_it(tmp_path: Path) -> None:
+    """py_ecc, which eth-account may import, raises it so high that a deep JSON body kills the process."""
+    settings = settings_of(tmp_path, EXECUTOR_PRIVATE_KEY=new_wallet().key)
+    create_app(settings)
+    offered = challenge(entry(1))
+    Wallet(new_wallet().key).sign(choose("shop", offered, SEPOLIA, None), offered, 2_000_000_000)
+    assert sys.getrecursionlimit() == RECURSION_LIMIT

@@ -1,5 +1,6 @@
 """Paying through HTTPayer: what it is asked, and what is made of each of its answers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +28,7 @@ ROUTER = "https://router.example"
 SHOP_URL = "https://api.shop.example/create"
 PAY_TO = "0x00000000000000000000000000000000000a11ce"
 NETWORK = network_named("base")
-CHALLENGE = {
+CHALLENGE: dict[str, Any] = {
     "x402Version": 1,
     "error": "payment required",
     "accepts": [
@@ -102,6 +103,15 @@ async def test_the_price_is_read_first_and_the_order_handed_over_once(
     assert payer.means().spendable_atomic == 1_000_000
 
 
+async def test_the_same_step_twice_at_once_is_handed_over_once(
+    payer: HTTPayer, tmp_path: Path, proxy: respx.Route
+) -> None:
+    orders = [payer.send(ORDER, spending()) for _ in range(5)]
+    outcomes = await asyncio.gather(*orders, return_exceptions=True)
+    assert sum(isinstance(outcome, UpstreamLost) for outcome in outcomes) == 4
+    assert (proxy.call_count, await states(tmp_path)) == (1, ["paid"])
+
+
 async def test_what_costs_nothing_is_not_handed_over(
     payer: HTTPayer, shop: respx.Route, proxy: respx.Route
 ) -> None:
@@ -151,8 +161,8 @@ async def test_its_own_402_is_told_with_the_price_and_in_four_lines(
 async def test_a_description_that_is_no_plain_text_is_left_out(
     payer: HTTPayer, proxy: respx.Route, told: Any
 ) -> None:
-    (wanted,) = CHALLENGE["accepts"]  # type: ignore[misc]
-    proxy.respond(402, json={**CHALLENGE, "accepts": [{**wanted, "description": told}]})  # type: ignore[dict-item]
+    (wanted,) = CHALLENGE["accepts"]
+    proxy.respond(402, json={**CHALLENGE, "accepts": [{**wanted, "description": told}]})
     with pytest.raises(UpstreamRefused, match=r"^Payment required: Payment needed to complete request\. A"):
         await payer.send(ORDER, spending())
 

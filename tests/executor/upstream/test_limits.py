@@ -1,6 +1,7 @@
 """Nothing is spent beyond a limit: per call, per job, per day; by one executor or by several at once."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from executor.upstream.errors import UpstreamError, UpstreamOff, UpstreamOverBudget
+from executor.upstream.journal import Draft, Signed
 from tests.executor.upstream.paying import create, paying, rows, run, spending
 from tests.support.ports import free_port
 from tests.support.services import Stack
@@ -169,3 +171,19 @@ async def test_a_journal_that_cannot_be_written_pays_nothing(
         with pytest.raises(UpstreamOff, match="journal"):
             await payer.send(create(upstreams), spending())
     assert upstreams.xcache.paid_requests == []
+
+
+async def test_a_payment_that_somebody_else_took_up_is_not_given_up(
+    tmp_path: Path, chain: Stack, upstreams: Upstreams, wallet: Wallet
+) -> None:
+    draft = Draft("work", "a", "POST", 1, 84532, "0x1", "0x2", "0x3", 5, 5)
+    async with paying(tmp_path, wallet, chain.devnet) as payer:
+        journal = payer._journal
+        for job_id, others in (("alone", 0), ("shared", 1)):
+            payment = await journal.reserve(
+                draft, spending(job_id), lambda: Signed(secrets.token_hex(32), 9, "")
+            )
+            for _ in range(others):
+                assert await journal.take(spending(job_id), "work") is not None
+            assert await journal.withdraw(payment.id, "never sent") is (others == 0)
+        assert await journal.take(spending("alone"), "work") is None

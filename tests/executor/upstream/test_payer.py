@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -274,7 +275,7 @@ async def test_an_authorization_is_good_for_ten_minutes_at_most(
     tmp_path: Path, chain: Stack, upstreams: Upstreams, wallet: Wallet
 ) -> None:
     upstreams.merit_systems.max_timeout_s = 10**6
-    async with paying(tmp_path, wallet, chain.devnet, clock=lambda: 2_000_000_000.5) as payer:
+    async with paying(tmp_path, wallet, chain.devnet, lambda: 2_000_000_000.5) as payer:
         with pytest.raises(UpstreamRefused):  # it is of the future, for the chain
             await payer.send(run(upstreams), spending())
     (row,) = await rows(tmp_path)
@@ -299,7 +300,7 @@ async def test_a_redirect_is_not_followed(
 async def test_an_answer_without_end_is_cut_off(
     tmp_path: Path, chain: Stack, upstreams: Upstreams, wallet: Wallet, when: str
 ) -> None:
-    async def gigabytes():  # type: ignore[no-untyped-def]
+    async def gigabytes() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 65_536
             await asyncio.sleep(0.001)
@@ -325,7 +326,7 @@ async def test_a_compressed_answer_is_not_unpacked(
 async def test_an_answer_that_drips_ends_with_the_time_of_the_order(
     tmp_path: Path, chain: Stack, upstreams: Upstreams, wallet: Wallet, when: str
 ) -> None:
-    async def drip():  # type: ignore[no-untyped-def]
+    async def drip() -> AsyncIterator[bytes]:
         for _ in range(600):
             yield b"x"
             await asyncio.sleep(0.05)
