@@ -8,6 +8,7 @@ a ttl cannot be taken away; there are no Redis commands, and no more operations 
 import asyncio
 import math
 import re
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -54,13 +55,6 @@ class XcacheCaches:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        # Never compressed, so that the limit holds for what is read and for what it becomes.
-        self._http = httpx.AsyncClient(
-            timeout=TIMEOUT_S,
-            trust_env=False,
-            follow_redirects=False,
-            headers={"Accept-Encoding": "identity"},
-        )
 
     async def get(self, cache_id: str, key: str) -> Entry | None:
         try:
@@ -144,7 +138,18 @@ class XcacheCaches:
         return 0
 
     async def close(self) -> None:
-        await self._http.aclose()
+        if "_http" in vars(self):
+            await self._http.aclose()
+
+    @cached_property
+    def _http(self) -> httpx.AsyncClient:
+        # Bodies are read as they come: one that is compressed all the same is no JSON.
+        return httpx.AsyncClient(
+            timeout=TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "identity"},
+        )
 
     async def _ask(self, method: str, place: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """The object that xcache answers. Raises `NoSuchKey` for a 404."""
@@ -191,7 +196,7 @@ def _check(response: httpx.Response) -> None:
         raise OperationsGone
     if status in {400, 413, 422}:
         raise BadRequest("xcache does not take this key, value or ttl.", code="refused_by_xcache")
-    if not response.is_success or "content-encoding" in response.headers:
+    if not response.is_success:
         raise _not_understood()
 
 

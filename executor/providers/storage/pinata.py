@@ -4,6 +4,7 @@ That address is whatever an answer named, so it is treated like a customer's URL
 https, unless Pinata itself was set to a server of this machine.
 """
 
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -77,25 +78,28 @@ class Pinata(RemoteStorage):
         session = aiohttp.ClientSession() if self._is_here else public_session(self._fetching)
         timeout = aiohttp.ClientTimeout(total=UPLOAD_TIMEOUT_S, sock_connect=self._fetching.connect_timeout_s)
         try:
-            async with (
-                session,
-                session.post(url, data=_form(content), allow_redirects=False, timeout=timeout) as response,
-            ):
-                if response.status not in (200, 201):
-                    raise self._refused(f"answered an upload with {response.status}")
-                return await _read(response)
+            with content.path.open("rb") as file:
+                async with (
+                    session,
+                    session.post(
+                        url, data=_form(content, file), allow_redirects=False, timeout=timeout
+                    ) as response,
+                ):
+                    if response.status not in (200, 201):
+                        raise self._refused(f"answered an upload with {response.status}")
+                    return await _read(response)
         except FetchRefused:
             raise self._refused("named an address that nothing is sent to") from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             raise UpstreamLost("pinata was paid, and it is not known whether it has the content.") from None
 
 
-def _form(content: Content) -> aiohttp.FormData:
-    """The file is read while it is sent, in threads, and closed by aiohttp."""
+def _form(content: Content, file: BinaryIO) -> aiohttp.FormData:
+    """aiohttp reads the file while it is sent, in threads."""
     form = aiohttp.FormData()
     form.add_field("network", "public")
     name = content.name or "file"
-    form.add_field("file", content.path.open("rb"), filename=name, content_type=content.content_type)
+    form.add_field("file", file, filename=name, content_type=content.content_type)
     return form
 
 
