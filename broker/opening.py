@@ -72,7 +72,14 @@ async def open_all(
     state.results = Results(settings.galaksio_home / "results")
     state.accounts = await open_accounts(database, network, clock, settings.operator)
     offers = OfferBook(database, clock, settings.offer_ttl_s)
-    pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic, measure=state.executor.measure)
+    pricing = Pricing(
+        state.quotes,
+        offers,
+        settings.broker_fee_atomic,
+        measure=state.executor.measure,
+        free=terms is None,
+        mode=settings.fulfilment,
+    )
     fulfilment = Fulfilment(
         ledger=state.ledger,
         settlement=state.settlement,

@@ -9,12 +9,14 @@ from broker.a2a.desk import Desk
 from broker.a2a.tasks import Task, is_id
 from broker.addresses import public_address
 from broker.operations import OPERATIONS, Shown
+from broker.payments.instructions import is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
 from broker.routes.schemas import ErrorBody, JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
+from shared.jobs import JobStatus
 from shared.money import atomic_to_usd
 
 router = APIRouter(tags=["jobs"])
@@ -43,8 +45,8 @@ async def status(job_id: str, request: Request) -> JobView:
     shown = await results.read(job) if job.status == "completed" else None
     payment = await ledger.payment_of_job(job.id)
     settings = request.app.state.settings
-    result = json.loads(shown)["result"] if shown else None
-    complete = OPERATIONS[job.operation].shown
+    result = _result(json.loads(shown)) if shown else None
+    complete = None if is_instructed(job.quote) else OPERATIONS[job.operation].shown
     if result is not None and complete is not None:
         result = complete(result, Shown(public_address(request.scope, settings.public_base_url)))
     return _view(job_id, job, result, payment, settings.x402_network)
@@ -73,13 +75,24 @@ def _awaiting(task: Task) -> JobView:
     )
 
 
+def _result(answer: dict[str, Any]) -> Any:
+    """What was done, or how to have it done."""
+    return answer["result"] if "result" in answer else answer["instructions"]
+
+
+def _status(job: JobRow) -> JobStatus:
+    if job.status == "completed" and is_instructed(job.quote):
+        return "instructions_provided"
+    return job.status
+
+
 def _view(asked_for: str, job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:
     return JobView(
         id=asked_for,
         jobId=job.id,
         requester=job.requester,
         provider=job.provider,
-        status=job.status,
+        status=_status(job),
         quote=job.quote,
         result=result,
         error=job.error,
