@@ -11,7 +11,7 @@ import pytest
 
 from broker.settings import BrokerSettings
 from quote.asks import Ask, CacheAsk, RunAsk, StoreAsk
-from quote.capabilities import Capabilities
+from quote.capabilities import FRESH_S, Capabilities, Needs
 from quote.main import create_app
 from quote.market import Market
 from quote.outside import Outside
@@ -225,6 +225,60 @@ async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
     assert refusals["small"] is None
     assert refusals["medium"] is not None
     assert refusals["large"] is not None
+
+
+BASE, TEST = "eip155:8453", "eip155:84532"
+PAYS = {**LOCAL, "name": "far", "networks": [BASE], "spendableAtomic": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("row", "needs", "code", "reason"),
+    [
+        (PAYS, Needs(price_atomic=10_000, network=BASE), None, ""),
+        (PAYS, Needs(price_atomic=10_001, network=BASE), "executor_funds", "may spend $0.01 on a job now"),
+        (PAYS, Needs(price_atomic=1, network=TEST), "network_unavailable", TEST),
+        (
+            {**PAYS, "spendableAtomic": 0},
+            Needs(price_atomic=1, network=BASE),
+            "executor_funds",
+            "may spend $0 ",
+        ),
+        ({**PAYS, "networks": []}, Needs(price_atomic=1, network=BASE), "network_unavailable", BASE),
+        (
+            {**PAYS, "networks": None, "spendableAtomic": None},
+            Needs(price_atomic=10**9, network=TEST),
+            None,
+            "",
+        ),
+        ({**PAYS, "accepting": False}, Needs(price_atomic=99_999), "executor_funds", "may spend"),
+        ({**PAYS, "accepting": False}, Needs(price_atomic=1), "executor_busy", "no further work"),
+        ({**PAYS, "status": "disabled", "reason": "no key"}, Needs(price_atomic=1), "no_providers", "no key"),
+        (PAYS, Needs(), None, ""),
+    ],
+)
+async def test_what_the_executor_cannot_pay_is_not_sold(
+    row: dict[str, Any], needs: Needs, code: str | None, reason: str
+) -> None:
+    capability = await Executor({"providers": [row]}).capabilities().of("compute", "far")
+    refusal = capability.refusal(needs)
+    assert (refusal and refusal.code) == code
+    if refusal is not None:
+        assert reason in refusal.reason
+        assert (refusal.retry_after_s is None) is (code == "network_unavailable")
+
+
+async def test_what_the_executor_measured_is_known_even_of_one_that_does_not_work_now() -> None:
+    measured = {**LOCAL, "status": "unavailable", "successRate": 0.5, "typicalMs": 7}
+    executor = Executor({"providers": [measured]})
+    known = executor.capabilities()
+    assert known.last("compute", "local").success_rate is None
+    await known.of("compute", "local")
+    assert (known.last("compute", "local").success_rate, known.last("compute", "local").typical_ms) == (
+        0.5,
+        7,
+    )
+    assert known.fresh_until == executor.now + FRESH_S
+    assert executor.asked == 1
 
 
 async def test_a_full_executor_is_sold_again_half_a_second_after_it_took_work() -> None:
