@@ -81,6 +81,8 @@ def _is_text(value: Any) -> bool:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
+    except RecursionError:  # just shallow enough to be read
+        raise BadRequest("the body is nested too deeply", code="invalid_body") from None
     return True
 
 

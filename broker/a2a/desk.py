@@ -65,10 +65,10 @@ class Desk:
             asked = read_task(message.payload or {})
             outcome = await self._gate.answer(asked.call(scope, message.label, []))
             if outcome.status_code != 402:  # nothing is charged here, so it is done
-                return said(outcome, job_id=json.loads(bytes(outcome.body))["jobId"])
+                return self._said(outcome, json.loads(bytes(outcome.body))["jobId"], scope, None)
             task = await self.tasks.keep(asked, message.label, await self._offer_of(outcome))
         except GalaksioError as error:
-            return said(error_response(error), job_id=None)
+            return self._said(error_response(error), None, scope, None)
         return self._said(outcome, task.id, scope, task.expires_at_ms)
 
     async def _offer_of(self, challenge: Response) -> Offer:

@@ -21,9 +21,9 @@ def payment_header(given: Any) -> tuple[bytes, bytes]:
     """
     payment = _decoded(given) if isinstance(given, str) else given
     version = payment.get("x402Version") if isinstance(payment, dict) else None
-    if isinstance(version, bool) or version not in (1, 2):
+    if version not in (1, 2):
         raise BadRequest("the payment must be an object with x402Version 1 or 2", code="invalid_payment")
-    value = base64.b64encode(_encoded(payment))
+    value = base64.b64encode(json.dumps(payment, separators=(",", ":")).encode())
     if len(value) > MAX_HEADER_BYTES:
         raise GalaksioError("the payment is over 16 KB", status=431, code="payment_header_too_large")
     return _HEADERS[int(version)], value
@@ -35,10 +35,3 @@ def _decoded(text: str) -> Any:
         return json.loads(raw if raw.startswith("{") else base64.b64decode(raw, validate=True))
     except (binascii.Error, ValueError, RecursionError):
         raise BadRequest("the payment is not JSON, or base64 of JSON", code="invalid_payment") from None
-
-
-def _encoded(payment: Any) -> bytes:
-    try:
-        return json.dumps(payment, separators=(",", ":")).encode()
-    except RecursionError:  # just shallow enough to be read
-        raise BadRequest("the payment is nested too deeply", code="invalid_payment") from None

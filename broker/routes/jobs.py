@@ -52,17 +52,6 @@ async def status(job_id: str, request: Request) -> JobView:
     return _view(job_id, job, result, payment, settings.x402_network)
 
 
-def _result(answer: dict[str, Any]) -> Any:
-    """What was done, or how to have it done."""
-    return answer["result"] if "result" in answer else answer["instructions"]
-
-
-def _status(job: JobRow) -> JobStatus:
-    if job.status == "completed" and is_instructed(job.quote):
-        return "instructions_provided"
-    return job.status
-
-
 def _not_found() -> GalaksioError:
     return GalaksioError(
         "there is no job with this id", status=404, code="not-found", extra={"error": "not-found"}
@@ -84,6 +73,17 @@ def _awaiting(task: Task) -> JobView:
         updatedAt=iso(task.created_at_ms / 1000),
         payment=None,
     )
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    """What was done, or how to have it done."""
+    return answer["result"] if "result" in answer else answer["instructions"]
+
+
+def _status(job: JobRow) -> JobStatus:
+    if job.status == "completed" and is_instructed(job.quote):
+        return "instructions_provided"
+    return job.status
 
 
 def _view(asked_for: str, job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:

@@ -5,10 +5,7 @@ from urllib.parse import urlsplit
 
 from executor.upstream.errors import UpstreamRefused
 from shared.challenges import Challenge, ChallengeError, Wanted, read_challenge
-from shared.networks import Network
-
-_ZERO = "0x" + "0" * 40
-_TEST_NETWORKS = ("sepolia", "testnet", "fuji", "amoy")
+from shared.networks import Network, money_of
 
 
 def understand(provider: str, status: int, headers: dict[str, str], body: bytes) -> Challenge:
@@ -22,7 +19,7 @@ def understand(provider: str, status: int, headers: dict[str, str], body: bytes)
 def choose(provider: str, challenge: Challenge, network: Network | None, payer: str | None) -> Wanted:
     """The cheapest way to pay in the dollars of `network` (None: any). Raises `UpstreamRefused` without one.
 
-    A way that pays ourselves or nobody, or whose token is told differently than we know it, is left out.
+    A way that pays ourselves, or whose token is told differently than we know it, is left out.
     """
     reasons = []
     for wanted in challenge.accepts:
@@ -42,7 +39,7 @@ def check_place(provider: str, url: str, network: Network) -> None:
         return
     if not is_safe(url):
         raise UpstreamRefused(f"{provider} is not paid over http: its address must begin with https://.")
-    if not any(word in network.name for word in _TEST_NETWORKS):
+    if money_of(network.caip2) != "test":
         raise UpstreamRefused(f"{provider} is not paid over http with money of {network.name}: use https://.")
 
 
@@ -59,11 +56,10 @@ def host_of(url: str) -> str:
 
 def _objection(wanted: Wanted, network: Network | None, payer: str | None) -> str | None:
     extra = wanted.entry.get("extra") or {}
-    pay_to = wanted.pay_to.lower()
     if network is not None and (wanted.network, wanted.asset) != (network.caip2, network.asset):
         return f"it wants to be paid in something else than dollars on {network.name}"
-    if pay_to == _ZERO or (payer is not None and pay_to == payer.lower()):
-        return "it wants the money to go to nobody, or to ourselves"
+    if payer is not None and wanted.pay_to.lower() == payer.lower():
+        return "it wants the money to go to ourselves"
     if not isinstance(extra, dict):
         return "its 402 is not as x402 has it"
     if any(extra.get(key, known) != known for key, known in _known(wanted).items()):

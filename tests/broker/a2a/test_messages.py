@@ -163,6 +163,29 @@ async def test_another_type_is_said_to_be_unknown(shop: Shop) -> None:
         assert (status, answer["error"]) == (400, "unsupported-a2a-type")
 
 
+NESTING = [
+    '{"type": "task_request", "payload": {"code": "x", "files": %s}}',
+    '{"type": "task_request", "payload": {"taskType": "store", "data": %s}}',
+    '{"type": "payment_submitted", "meta": {"jobId": "x", "payment": {"x402Version": 1, "y": %s}}}',
+    '{"type": "payment_submitted", "meta": {"jobId": "x", "payment": "{\\"x402Version\\": 1, \\"y\\": %s}"}}',
+]
+
+
+@pytest.mark.parametrize("message", NESTING)
+async def test_what_is_just_shallow_enough_to_be_read_is_a_fault_of_the_sender(
+    shop: Shop, message: str
+) -> None:
+    """Whoever writes it down again may be deeper in the stack than who read it."""
+    read = 0
+    for depth in range(990, 0, -1):
+        status, answer = await say(shop, (message % ("[" * depth + "]" * depth)).encode())
+        assert status in {200, 400, 404}, (depth, answer)
+        read += answer["code"] not in {"invalid-a2a-envelope", "invalid_payment"} if status != 200 else 1
+        if read == 12:
+            return
+    pytest.fail("none of them was read")
+
+
 async def test_a_message_over_its_limit_is_a_413(shop: Shop) -> None:
     filled = json.dumps(task_request({"code": "#" * MAX_MESSAGE_BYTES})).encode()
     assert (await say(shop, filled))[0] == 413

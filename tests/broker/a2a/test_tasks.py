@@ -29,7 +29,7 @@ def tasks(database: Database, network: Network, clock: FakeClock) -> Tasks:
 
 @pytest.fixture
 async def offer(offers: OfferBook) -> Offer:
-    return await offers.make("ab" * 32, 5800, "local", {"price_usd": "0.0008"}, 270)
+    return await offers.make("ab" * 32, 5800, {"provider": "local", "price_usd": "0.0008"}, 270)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def test_a_new_price_lengthens_the_life_of_a_task(
     tasks: Tasks, task: Task, offers: OfferBook, clock: FakeClock
 ) -> None:
     clock.now += 301
-    newer = await offers.make("ab" * 32, 9000, "other", {"price_usd": "0.004"}, 270)
+    newer = await offers.make("ab" * 32, 9000, {"provider": "other", "price_usd": "0.004"}, 270)
     await tasks.renew(task, newer)
     now = await found(tasks, task)
     assert (now.provider, now.quote, now.expires_at_ms) == ("other", newer.quote, newer.expires_at_ms)
