@@ -149,7 +149,7 @@ class Market:
         try:
             self.breaker(provider).begin()
         except Decline as resting:
-            return self._keeping.declined(str(resting))
+            return self._keeping.failed(str(resting))
         answer = await self._measured(provider, fetch)
         had = self._kept.get(place)
         closed = self.breaker(provider).circuit == "closed"
