@@ -1,6 +1,7 @@
 """Ask all providers at once under one deadline, and rank what they say."""
 
 import asyncio
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,12 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from quote.asks import Ask
+from quote.breaker import Resting
 from quote.capabilities import Capabilities
 from quote.horizon import Horizon, look
+from quote.kept import FAILED_S
 from quote.measures import Measures
-from quote.providers.base import Decline, Price, QuoteProvider
+from quote.providers.base import Decline, Failed, Price, QuoteProvider
 from quote.selection import Record, select
 from shared.clock import Clock, iso
 from shared.errors import BadRequest
@@ -25,6 +28,8 @@ log = get_logger(__name__)
 GRACE_S = 0.1
 """What one that is told to stop may take to do so; nobody waits for longer."""
 MAX_REASON = 300
+FAILED_RETRY_S = math.ceil(FAILED_S)
+"""When to come back to one that failed; to one that does not sell this, never."""
 UNSAMPLED = {"provider", "max_cost_usd", "file_name"}
 """Fields of an ask that say nothing of a price, or are the customer's own."""
 
@@ -97,20 +102,14 @@ class QuoteEngine:
         self, task: asyncio.Task[_Heard], provider: QuoteProvider, ask: Ask, *, on_time: bool
     ) -> list[Quote] | Declined:
         if not on_time:
-            return _declined(provider, f"no answer within {self._deadline_s:g} s")
+            return _declined(provider, f"no answer within {self._deadline_s:g} s", FAILED_RETRY_S)
         try:
             heard = task.result()
             quotes = [self._quote(provider, price, heard.horizon) for price in heard.prices]
             # What cannot be written is this provider's failure, and not that of the whole answer.
             QuoteList(quotes=quotes, count=len(quotes)).model_dump_json()
-        except (ValidationError, PydanticSerializationError) as exc:
-            log.error("provider_not_understood", provider=provider.name, error=type(exc).__name__)
-            return _declined(provider, "what it says cannot be told")
-        except Decline as exc:
-            return _declined(provider, str(exc), getattr(exc, "retry_after_s", None))
-        except (Exception, asyncio.CancelledError):
-            log.exception("provider_failed", provider=provider.name, kind=provider.kind)
-            return _declined(provider, "the provider failed")
+        except (Exception, asyncio.CancelledError) as exc:
+            return _declined(provider, *_why(provider, exc))
         if not quotes:
             return _declined(provider, "it names no price")
         of = ask.model_dump(mode="json", exclude=UNSAMPLED)
@@ -166,6 +165,19 @@ async def _finished(tasks: Collection[asyncio.Task[_Heard]], deadline_s: float) 
     if late:
         await asyncio.wait(late, timeout=GRACE_S)
     return done
+
+
+def _why(provider: QuoteProvider, exc: BaseException) -> tuple[str, int | None]:
+    """Why there is no price, in words of ours, and when to come back."""
+    if isinstance(exc, Resting):
+        return str(exc), exc.retry_after_s
+    if isinstance(exc, Decline):
+        return str(exc), FAILED_RETRY_S if isinstance(exc, Failed) else None
+    if isinstance(exc, ValidationError | PydanticSerializationError):
+        log.error("provider_not_understood", provider=provider.name, error=type(exc).__name__)
+        return "what it says cannot be told", FAILED_RETRY_S
+    log.error("provider_failed", provider=provider.name, kind=provider.kind, exc_info=exc)
+    return "the provider failed", FAILED_RETRY_S
 
 
 def _declined(provider: QuoteProvider, reason: str, retry_after_s: int | None = None) -> Declined:

@@ -1,7 +1,6 @@
 """What the remote providers said last: each is asked only so often, however many want to know."""
 
 import asyncio
-import hashlib
 import json
 import secrets
 import time
@@ -16,7 +15,7 @@ from quote.horizon import used
 from quote.kept import Keeping, Kept
 from quote.measures import Measures
 from quote.providers.base import Decline, Failed
-from quote.shelf import Shelf
+from quote.shelf import Shelf, name_of
 from shared.clock import Clock, system_clock
 from shared.logs import get_logger
 
@@ -34,11 +33,6 @@ Fetch = Callable[[], Awaitable[dict[str, Any]]]
 """Asks a provider. Returns JSON; raises `Decline`, `Failed`, or whatever goes wrong on the way."""
 Place = tuple[str, str]
 """A provider and a key."""
-
-
-def name_of(provider: str, key: str) -> str:
-    """What an answer is called on the shelf."""
-    return f"{provider}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
 class Market:
@@ -149,7 +143,7 @@ class Market:
         try:
             self.breaker(provider).begin()
         except Decline as resting:
-            return self._keeping.declined(str(resting))
+            return self._keeping.failed(str(resting))
         answer = await self._measured(provider, fetch)
         had = self._kept.get(place)
         closed = self.breaker(provider).circuit == "closed"

@@ -76,6 +76,11 @@ class Shelf:
             return otherwise
 
 
+def name_of(provider: str, key: str) -> str:
+    """What an answer is called on a shelf."""
+    return f"{provider}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 

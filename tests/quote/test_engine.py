@@ -349,6 +349,24 @@ async def test_one_that_is_left_alone_says_when_it_is_asked_again() -> None:
     await market.close()
 
 
+@pytest.mark.parametrize(
+    ("answer", "retry_after_s"),
+    [
+        (Decline("too large"), None),
+        (Price(0), None),
+        (Failed("it answered 500"), 15),
+        (RuntimeError(), 15),
+        (Price(5, extras={"object": object()}), 15),
+        (asyncio.Event(), 15),
+    ],
+)
+async def test_waiting_helps_with_one_that_failed_and_not_with_one_that_does_not_sell_this(
+    answer: Any, retry_after_s: int | None
+) -> None:
+    found = await engine(Seller("odd", answer), deadline_s=0.05).compare("compute", RunAsk())
+    assert [row.retry_after_s for row in found.declined] == [retry_after_s]
+
+
 async def test_the_customers_limit_leaves_dear_ones_unchosen() -> None:
     found = await engine(Seller("a", Price(900)), Seller("b", Price(800))).compare(
         "compute", RunAsk.model_validate({"maxCostUsd": "0.00085"})
