@@ -34,11 +34,8 @@ class RemoteStorage(Remote):
         async with storage.content_of(task.job_id, request) as content:
             if content.size_bytes > self.max_bytes:
                 raise NotOffered(f"{self.name} takes {self.max_bytes} bytes at the most.")
-            result = await self._keep(task, content)
-        if request.upload is not None:
-            # Kept until now, because the next provider would have needed it after a failure of this one.
-            await storage.drop_upload(request.upload)
-        return result
+            # An upload stays: its sender drops it once the result is kept, or it ends by itself.
+            return await self._keep(task, content)
 
     async def _keep(self, task: Task, content: Content) -> StoreResult:
         """Hand `content` over. Raises `UpstreamError`."""

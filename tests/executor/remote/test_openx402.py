@@ -146,7 +146,7 @@ async def test_the_broker_reads_the_result_and_what_was_paid(context: Context) -
 
 
 @respx.mock
-async def test_an_upload_is_sent_and_dropped_once_it_is_kept(
+async def test_an_upload_is_there_until_its_sender_drops_it(
     context: Context, storage: Storage, upstream: PlainUpstream
 ) -> None:
     upload = await storage.upload(_pieces(b"hel", b"lo"))
@@ -156,6 +156,8 @@ async def test_an_upload_is_sent_and_dropped_once_it_is_kept(
     pin.respond(200, json=SAID)  # the next provider, or the same one: the upload is still there
     assert (await store(context, upload=upload.id, filename="a.png"))["contentType"] == "image/png"
     assert upstream.files == [b"hello", b"hello"]
+    await store(context, upload=upload.id)  # the executor died before it kept the result
+    await storage.drop_upload(upload.id)
     with pytest.raises(NoSuchUpload):
         await store(context, upload=upload.id)
 
