@@ -151,8 +151,9 @@ class Market:
             # The old one still holds: it stays, and is asked for again a little later.
             answer = had.model_copy(update={"due_at": answer.until})
         self._keep(place, answer)
-        await self._shelf.put(name, answer.dump(), answer.until - self._clock())
-        await self._save_measures()
+        if self._shelf.shared:
+            await self._shelf.put(name, answer.dump(), answer.until - self._clock())
+            await self._save_measures()
         return answer
 
     async def _measured(self, provider: str, fetch: Fetch) -> Kept:

@@ -41,6 +41,11 @@ class Shelf:
         self._redis = _open(url) if url else None
         self._down_until = 0.0
 
+    @property
+    def shared(self) -> bool:
+        """Whether what is put here is for anybody else."""
+        return self._redis is not None
+
     async def get(self, name: str) -> bytes | None:
         found: bytes | None = await self._ask(None, "GET", self._key(name))
         return found
