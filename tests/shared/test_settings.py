@@ -97,6 +97,54 @@ def test_the_environment_wins_over_the_mode_file_which_wins_over_env(
     assert "A_SETTING" not in read_environment(tmp_path)
 
 
+def test_a_file_gives_what_is_not_set(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("  from-the-file \n")
+    named = {"INTERNAL_API_TOKEN_FILE": str(secret)}
+    for cls in ALL:
+        assert load_settings(cls, named).internal_token == "from-the-file"
+    given = {"INTERNAL_API_TOKEN": "given", **named}
+    assert load_settings(BrokerSettings, given).internal_token == "given"
+
+
+def test_a_file_gives_what_the_environment_leaves_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wallet").write_text("0xabc\n")
+    monkeypatch.setenv("BROKER_WALLET", "")
+    monkeypatch.setenv("BROKER_WALLET_FILE", str(tmp_path / "wallet"))
+    monkeypatch.setenv("X402_WALLET_ADDRESS", "")
+    assert load_settings(BrokerSettings, read_environment(tmp_path)).wallet_address == "0xabc"
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    given = {"OPERATOR_TOKEN_FILE": str(tmp_path / "empty")}
+    assert load_settings(BrokerSettings, given).operator_token is None
+
+
+def test_the_files_of_other_programs_are_not_opened() -> None:
+    assert load_settings(BrokerSettings, {"SSL_CERT_FILE": "/no/such/file"}).port == 8080
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read"), (b"\xff\xfe", "not UTF-8"), (b"x" * 70_000, "too large")],
+)
+def test_a_file_that_is_no_setting_is_one_sentence(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(StartupError, match=reason) as caught:
+        load_settings(BrokerSettings, {"OPERATOR_TOKEN_FILE": str(file)})
+    said = str(caught.value)
+    assert "OPERATOR_TOKEN_FILE" in said
+    assert str(file) in said
+    assert "\n" not in said
+
+
 def test_the_data_folder_is_private_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:
     folder = private_folder(tmp_path / "new" / "home")
     assert folder.stat().st_mode & 0o777 == 0o700
