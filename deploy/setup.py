@@ -48,7 +48,7 @@ def write_secrets() -> None:
     write("executor", {"EXECUTOR_PRIVATE_KEY": given("EXECUTOR_PRIVATE_KEY")})
     write("postgres", {"POSTGRES_PASSWORD": given("POSTGRES_PASSWORD") or made("POSTGRES_PASSWORD")})
     write("postgres", {f"{name.upper()}_DB_PASSWORD": text for name, text in passwords.items()})
-    write("prometheus", {TOKEN: token, "OPERATOR_TOKEN": given("OPERATOR_TOKEN")})
+    write("prometheus", {TOKEN: token})
     write("grafana", {"GRAFANA_PASSWORD": given("GRAFANA_PASSWORD") or made("GRAFANA_PASSWORD")})
     for service, settings in FOR_DEVNET.items():
         write(service, dict.fromkeys(settings, ""))
