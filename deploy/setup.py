@@ -1,4 +1,4 @@
-"""What the services of `docker compose` must know and nobody should have to type. Runs before them, each time.
+"""What the services of `docker compose` must know and nobody should have to type. Runs before them.
 
     python setup.py           the secrets of this installation
     python setup.py devnet    the addresses of the local payment network, and a wallet that is paid there
@@ -11,6 +11,7 @@ holds, else what was made at an earlier start and is kept in MADE, else made now
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 SETTINGS = Path(os.environ.get("SETUP_SETTINGS", "/settings"))
@@ -73,7 +74,7 @@ def given(name: str) -> str:
     return file.read_text().strip() if file.exists() else ""
 
 
-def made(name: str, make=lambda: secrets.token_urlsafe(32)) -> str:  # type: ignore[no-untyped-def]
+def made(name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
     """A secret of this installation, made once."""
     file = MADE / name
     if not file.exists():

@@ -10,11 +10,11 @@ from decimal import Decimal
 
 import httpx
 from eth_account import Account
-from rich.console import Console
 
 from cli.client import paid_post
 from cli.config import CliError, Config, account_of
 from cli.demo_purchases import Purchases
+from cli.terminal import out
 from shared.money import usd_to_atomic
 
 CAP_USD = Decimal("0.10")
@@ -22,7 +22,7 @@ CAP_USD = Decimal("0.10")
 
 async def buy_all(config: Config) -> int:
     """Runs, storage and a cache, each used; returns what they cost."""
-    purchases = Purchases(Console(), config)
+    purchases = Purchases(out, config)
     for language in ("python", "javascript", "bash"):
         await purchases.run(language)
     await purchases.store_text()
@@ -35,7 +35,7 @@ async def buy_runs(config: Config, count: int, *, may_fail: bool) -> int:
     """So many runs at once, each with its own result; returns what those cost that came to a result."""
     answers = await asyncio.gather(*(_run(config, number) for number in range(count)), return_exceptions=True)
     failed = [answer for answer in answers if isinstance(answer, BaseException)]
-    print(f"{count - len(failed)} of {count} runs were done, {len(failed)} were not")
+    out.print(f"{count - len(failed)} of {count} runs were done, {len(failed)} were not")
     unexpected = [error for error in failed if not (may_fail and isinstance(error, CliError))]
     if unexpected:
         raise unexpected[0]
@@ -69,7 +69,7 @@ async def check(arguments: argparse.Namespace) -> None:
         charged = before - await balance()
     if charged != cost:
         raise AssertionError(f"{charged} atomic units were charged, and what was had costs {cost}")
-    print(f"{charged} atomic units were charged, for exactly what was had")
+    out.print(f"{charged} atomic units were charged, for exactly what was had")
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Two brokers and two executors behind one address each, as `docker compose --scale` makes them: one host.
 
-They share what compose lets them share: a Postgres, a Valkey and a folder. Each connection goes to the next one.
+They share what compose lets them share: a Postgres, a Valkey and a folder. Connections go to one by turns.
 """
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -41,8 +41,9 @@ class Scaled:
 
 
 @pytest.fixture(scope="module")
-def scaled(tmp_path_factory: pytest.TempPathFactory, new_postgres: object, valkey_url: str) -> Iterator[Scaled]:
-    assert callable(new_postgres)
+def scaled(
+    tmp_path_factory: pytest.TempPathFactory, new_postgres: Callable[[], str], valkey_url: str
+) -> Iterator[Scaled]:
     with ExitStack() as opened:
         door, work = (opened.enter_context(relaying()) for _ in range(2))
         stack = opened.enter_context(
@@ -180,7 +181,8 @@ def test_requests_are_counted_over_all_brokers(scaled: Scaled, valkey_url: str) 
         assert counted(redis) >= before + 6
 
 
-def counted(redis: "Redis") -> int:
+def counted(redis: Redis) -> int:
+    """Requests of ours in the windows of all limits by address."""
     return sum(int(redis.get(key) or 0) for key in redis.scan_iter("*galaksio/address/*"))
 
 

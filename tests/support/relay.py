@@ -32,7 +32,6 @@ class Relay(socketserver.ThreadingTCPServer):
         self.url = f"http://127.0.0.1:{port}"
         super().__init__(("127.0.0.1", port), _Connection)
 
-
     def connect(self) -> socket.socket:
         """To the next target. Raises `OSError` when none can be reached."""
         turn = next(self._turns)
