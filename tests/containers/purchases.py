@@ -1,11 +1,12 @@
 """Buys at a running stack and checks every cent, for scripts/compose-test.sh.
 
 python -m tests.containers.purchases --broker URL --devnet URL all
-python -m tests.containers.purchases --broker URL --devnet URL runs 12 [--may-fail]
+python -m tests.containers.purchases --broker URL --devnet URL runs 12 [--meanwhile "docker kill ID"]
 """
 
 import argparse
 import asyncio
+import shlex
 from decimal import Decimal
 
 import httpx
@@ -18,6 +19,9 @@ from cli.terminal import out
 from shared.money import usd_to_atomic
 
 CAP_USD = Decimal("0.10")
+BEGUN_S = 1.5
+"""After so long all runs are under way, and none has ended."""
+RUN_S = 3
 
 
 async def buy_all(config: Config) -> int:
@@ -31,12 +35,21 @@ async def buy_all(config: Config) -> int:
     return purchases.spent_atomic
 
 
-async def buy_runs(config: Config, count: int, *, may_fail: bool) -> int:
-    """So many runs at once, each with its own result; returns what those cost that came to a result."""
-    answers = await asyncio.gather(*(_run(config, number) for number in range(count)), return_exceptions=True)
+async def buy_runs(config: Config, count: int, meanwhile: str) -> int:
+    """So many runs at once, each with its own result; returns what those cost that came to a result.
+
+    With `meanwhile`, a command to be started while they go on, the broker may refuse some.
+    """
+    running = asyncio.gather(*(_run(config, number) for number in range(count)), return_exceptions=True)
+    if meanwhile:
+        await asyncio.sleep(BEGUN_S)
+        breaking = await asyncio.create_subprocess_exec(*shlex.split(meanwhile))
+        if await breaking.wait() != 0:
+            raise CliError(f"`{meanwhile}` failed.")
+    answers = await running
     failed = [answer for answer in answers if isinstance(answer, BaseException)]
     out.print(f"{count - len(failed)} of {count} runs were done, {len(failed)} were not")
-    unexpected = [error for error in failed if not (may_fail and isinstance(error, CliError))]
+    unexpected = [error for error in failed if not (meanwhile and isinstance(error, CliError))]
     if unexpected:
         raise unexpected[0]
     if len(failed) == count:
@@ -45,7 +58,7 @@ async def buy_runs(config: Config, count: int, *, may_fail: bool) -> int:
 
 
 async def _run(config: Config, number: int) -> int:
-    ask = {"code": f"sleep 4; echo {number}", "language": "bash"}
+    ask = {"code": f"sleep {RUN_S}; echo {number}", "language": "bash"}
     paid = await paid_post(config, "/run", ask, lambda _: None)
     if paid.body["result"]["stdout"] != f"{number}\n":
         raise AssertionError(f"run {number} came to {paid.body}")
@@ -65,7 +78,7 @@ async def check(arguments: argparse.Namespace) -> None:
         if arguments.what == "all":
             cost = await buy_all(config)
         else:
-            cost = await buy_runs(config, arguments.count, may_fail=arguments.may_fail)
+            cost = await buy_runs(config, arguments.count, arguments.meanwhile)
         charged = before - await balance()
     if charged != cost:
         raise AssertionError(f"{charged} atomic units were charged, and what was had costs {cost}")
@@ -78,7 +91,7 @@ def main() -> None:
     parser.add_argument("--devnet", required=True)
     parser.add_argument("what", choices=["all", "runs"])
     parser.add_argument("count", type=int, nargs="?", default=1)
-    parser.add_argument("--may-fail", action="store_true", help="an executor is killed meanwhile")
+    parser.add_argument("--meanwhile", default="", help="a command that breaks something while they run")
     asyncio.run(check(parser.parse_args()))
 
 
