@@ -85,7 +85,24 @@ def test_databases_and_caches_are_reached_from_inside_only(services: Any) -> Non
         assert "ports" not in services[name]
     for name in SERVICES:
         assert {"inside", "outside"} <= set(services[name]["networks"])
-    assert set(services["broker"]["networks"]) & set(services["caddy"]["networks"]) == {"door", "outside"}
+
+
+def test_caddy_is_believed_about_its_clients_and_nobody_else_is(services: Any) -> None:
+    """It meets the brokers on a network where nobody else is, under a name that is known there only."""
+    assert {name for name, service in services.items() if "door" in service.get("networks", [])} == {
+        "broker",
+        "caddy",
+    }
+    (door,) = compose()["networks"]["door"]["ipam"]["config"]
+    assert services["broker"]["environment"]["TRUSTED_PROXIES"] == f"${{TRUSTED_PROXIES:-{door['subnet']}}}"
+    (alias,) = services["broker"]["networks"]["door"]["aliases"]
+    assert f"name {alias}\n" in (ROOT / "deploy/Caddyfile").read_text()
+
+
+def test_postgres_takes_the_connections_of_many_brokers_and_executors(services: Any) -> None:
+    (most,) = [int(word.partition("=")[2]) for word in services["postgres"]["command"] if "=" in word]
+    each = 5 + 10  # SQLAlchemy's pool_size and max_overflow
+    assert most > 3 * each + 6 * 2 * each, "three brokers, and six executors with two pools each"
 
 
 def test_what_several_must_share_is_shared(services: Any) -> None:
@@ -172,7 +189,7 @@ def test_a_production_host_is_told_settings_that_exist() -> None:
 
 def test_the_executors_seccomp_profile_lets_bubblewrap_work_and_little_else(services: Any) -> None:
     options = services["executor"]["security_opt"]
-    assert "systempaths=unconfined" in options
+    assert {"systempaths=unconfined", "apparmor=unconfined"} <= set(options)
     (path,) = [text.partition("=")[2] for text in options if text.startswith("seccomp=")]
     profile = json.loads((ROOT / path).read_text())
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO", "what is not named is denied"
