@@ -10,6 +10,7 @@ export COMPOSE_PROJECT_NAME=galaksio-test-$$
 export GALAKSIO_TAG=${COMPOSE_TEST_TAG:-test}
 # Ports that nobody is likely to have.
 export BROKER_PORTS=127.0.0.1:${COMPOSE_TEST_BROKER_PORT:-18080}
+export PUBLIC_BASE_URL=http://$BROKER_PORTS
 export QUOTE_PORTS=${COMPOSE_TEST_QUOTE_PORT:-18081}
 export DEVNET_PORT=${COMPOSE_TEST_DEVNET_PORT:-18402}
 export DOOR_SUBNET=${COMPOSE_TEST_SUBNET:-10.231.78.0/24}
@@ -78,7 +79,7 @@ fi
 
 say "starting the stack, with nothing set"
 stack up --detach --no-build
-broker=http://${BROKER_PORTS}
+broker=$PUBLIC_BASE_URL
 wait_until "the broker is ready" ready "$broker/health/ready"
 
 say "paying for a run, a store and a cache"

@@ -99,6 +99,11 @@ def test_caddy_is_believed_about_its_clients_and_nobody_else_is(services: Any) -
     assert f"name {alias}\n" in (ROOT / "deploy/Caddyfile").read_text()
 
 
+def test_what_is_sold_has_an_address_that_clients_can_reach(services: Any) -> None:
+    told = services["broker"]["environment"]["PUBLIC_BASE_URL"]
+    assert told.startswith("${PUBLIC_BASE_URL:-${DOMAIN:+https://}${DOMAIN:-http://localhost:")
+
+
 def test_postgres_takes_the_connections_of_many_brokers_and_executors(services: Any) -> None:
     (most,) = [int(word.partition("=")[2]) for word in services["postgres"]["command"] if "=" in word]
     each = 5 + 10  # SQLAlchemy's pool_size and max_overflow

@@ -17,7 +17,6 @@ PART_BYTES = 64 * 1024
 class Relay(socketserver.ThreadingTCPServer):
     """Relays to the servers at `targets`: each connection to the next one that can be reached."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, *targets: str) -> None:
@@ -74,7 +73,7 @@ def _pass_on(source: socket.socket, target: socket.socket) -> int:
 
 @contextmanager
 def relaying(*targets: str) -> Iterator[Relay]:
-    """A relay to `targets` until the end of the block; then it takes no more connections."""
+    """A relay to `targets` until the end of the block; then all of its connections are over."""
     with Relay(*targets) as relay:
         thread = threading.Thread(target=relay.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
