@@ -15,7 +15,7 @@ MAX_KEYS = 100_000
 
 
 class AsyncCache:
-    """One cache at the client's broker. `bought` is what was paid for it, None for one bought elsewhere.
+    """One cache at the client's broker.
 
     Each call uses one of its operations; when they are used up, calls raise `RequestRefused` with the code
     `operations_used_up` until `top_up`. Whoever has the token can do all of this.
@@ -24,12 +24,19 @@ class AsyncCache:
     def __init__(self, asks: Asks, cache_id: str, token: str, bought: BoughtCache | None = None) -> None:
         self.id = cache_id
         self.token = token
-        self.bought = bought
+        self._bought = bought
         self._asks = asks
         self._path = f"/cache/{quote(cache_id, safe='')}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}>"
+
+    @property
+    def bought(self) -> BoughtCache:
+        """Its price, receipt and address. Raises `LookupError` for a cache that this client did not buy."""
+        if self._bought is None:
+            raise LookupError(f"{self.id} was bought elsewhere")
+        return self._bought
 
     async def get(self, key: str, default: Any = None) -> Any:
         """The JSON value under a key; `default` where there is none."""

@@ -23,7 +23,7 @@ from shared.caches.limits import DEFAULT_REGION
 from shared.jobs import DEFAULT_SIZE, DEFAULT_TIMEOUT_S, Size
 
 if TYPE_CHECKING:
-    from galaksio.wallet import OnPrice, Wallet
+    from galaksio.wallet import OnPrice
 
 DEFAULT_URL = "http://localhost:8080"
 DEFAULT_NETWORK = "base-sepolia"
@@ -41,10 +41,10 @@ Files = Mapping[str, bytes | str]
 class AsyncClient:
     """Buys at one broker, and pays by itself within its limits. `async with` closes its connections.
 
-    Without a `private_key` only what is free can be asked for. `max_cost_usd` caps a call, `budget_usd` (None:
-    no end) all that this client ever signs: a signature counts whether or not it was taken. It pays USDC on
-    `network` only, and only `pay_to`; without one, whoever it paid first. `on_price` is told each price in a
-    thread of its own before it is signed, and turns it down by returning False.
+    Without a `private_key` only what is free can be asked for. `max_cost_usd` caps a call, `budget_usd`
+    (None: no end) all that this client ever signs: a signature counts whether or not it was taken. It pays
+    USDC on `network` only, and only `pay_to`; without one, whoever it paid first. `on_price` is told each
+    price in a thread of its own before it is signed, and turns it down by returning False.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class AsyncClient:
         """Raises `ValueError` for settings that cannot be."""
         cap_atomic = limit_atomic(max_cost_usd)
         budget_atomic = None if budget_usd is None else limit_atomic(budget_usd)
-        self._wallet: Wallet | None = None
+        self._wallet = None
         if private_key is not None:
             from galaksio.wallet import Wallet  # signing takes a second to import
 
@@ -107,7 +107,7 @@ class AsyncClient:
         args: Sequence[str] = (),
         files: Files | None = None,
         env: Mapping[str, str] | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
+        timeout: float = DEFAULT_TIMEOUT_S,  # noqa: ASYNC109 - the run's, not ours
         size: Size = DEFAULT_SIZE,
         dependencies: Sequence[str] = (),
         provider: str | None = None,
@@ -151,8 +151,8 @@ class AsyncClient:
         """Keep `content`, or what is at `url`, for `ttl` seconds (3600 unless given) or for good.
 
         A `pathlib.Path` is a file and streamed from the disk, an open file is sent whole from its start; text
-        and bytes are the content itself. `progress` is told the bytes that were sent. `payment_id` as in
-        `run`. Raises `Error`, and `OSError` for a file that cannot be opened.
+        and bytes are the content itself. `progress` is told how many bytes were sent, and how many
+        there are. `payment_id` as in `run`. Raises `Error`, and `OSError` for a file that cannot be opened.
         """
         if (content is None) == (url is None):
             raise ValueError("say what to store: content, or url=…")
@@ -166,7 +166,7 @@ class AsyncClient:
         fields = {name: str(value).lower() for name, value in kept.items()}
         fields |= {} if provider is None else {"provider": provider}
         async with opened(content, filename, content_type) as file:
-            return await self._asks.upload(file, fields, progress or (lambda _: None), terms)
+            return await self._asks.upload(file, fields, progress or (lambda *_: None), terms)
 
     async def create_cache(
         self,
@@ -220,9 +220,11 @@ class AsyncClient:
         job_id = job if isinstance(job, str) else job.id
         try:
             async with asyncio.timeout(timeout_s):
-                while (now := await self.job(job_id)).status not in ENDED:
+                while True:
+                    now = await self.job(job_id)
+                    if now.status in ENDED:
+                        return now
                     await asyncio.sleep(POLL_S)
-                return now
         except TimeoutError:
             said = Said(job_id=job_id)
             raise OutcomeUnknown(f"Job {job_id} has not ended within {timeout_s:g} s.", said, None) from None

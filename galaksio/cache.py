@@ -28,8 +28,8 @@ class Cache:
         return self._cache.token
 
     @property
-    def bought(self) -> BoughtCache | None:
-        """What was paid for it, None for one bought elsewhere."""
+    def bought(self) -> BoughtCache:
+        """As `AsyncCache.bought`."""
         return self._cache.bought
 
     def get(self, key: str, default: Any = None) -> Any:

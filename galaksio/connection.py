@@ -95,7 +95,7 @@ class Connection:
         timeout_s: float | None = None,
         **content: Any,
     ) -> Reply:
-        """One request; `content` is `json` or `params`. Raises `Lost`, and `BadAnswer` when it is too much."""
+        """One request; `content` is `json` or `params`. Raises `Lost`, or `BadAnswer` when it is too much."""
         try:
             async with (
                 asyncio.timeout(timeout_s or self.timeout_s),

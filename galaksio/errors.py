@@ -37,7 +37,7 @@ class Error(Exception):
     retryable = False
     """Whether the same call may work later."""
 
-    def __init__(self, message: str, said: Said = Said()) -> None:  # noqa: B008 - it is frozen
+    def __init__(self, message: str, said: Said = Said()) -> None:
         super().__init__(message)
         self.message = message
         self.status = said.status

@@ -14,6 +14,7 @@ from galaksio.errors import (
     PaymentRefused,
     RefundOwed,
     RequestRefused,
+    Said,
     TermsRefused,
     Unreachable,
 )
@@ -144,14 +145,11 @@ def _pause_s(last: Reply | Lost, pause_s: float) -> float:
 def _unknown(url: str, last: Reply | Lost, signed: "Authorization") -> Error:
     if isinstance(last, Lost):
         message = f"The connection to {url} broke off while it was paid ({last})"
-        return OutcomeUnknown(
-            f"{message}: do not pay again blindly.", Reply(0, {}, b"").said(), signed.payment_id
-        )
-    return OutcomeUnknown(
-        f"The payment's outcome is still not known ({last.status}: {last.reason()}): do not pay again blindly.",
-        last.said(),
-        signed.payment_id,
-    )
+        said = Said()
+    else:
+        message = f"The payment's outcome is still not known ({last.status}: {last.reason()})"
+        said = last.said()
+    return OutcomeUnknown(f"{message}: do not pay again blindly.", said, signed.payment_id)
 
 
 def _usd(value: Any) -> Decimal | None:

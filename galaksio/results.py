@@ -57,7 +57,7 @@ class ToppedUp(CacheToppedUp, Sold):
 
 
 class Comparison(QuoteList):
-    """Prices by provider, without the broker's fee. `best` is what would be bought, None if nothing can be."""
+    """Prices by provider, without the broker's fee. `best` is what would be bought, None if nothing."""
 
 
 class JobPayment(Wire):
@@ -157,6 +157,5 @@ def _validated(model: type[ModelT], fields: Any, reply: Reply) -> ModelT:
         return model.model_validate(fields)
     except ValidationError as exc:
         where = ".".join(str(part) for part in exc.errors()[0]["loc"])[:100]
-        raise BadAnswer(
-            f"The broker's answer was not understood: {where or 'no object'}.", reply.said()
-        ) from None
+        message = f"The broker's answer was not understood: {where or 'no object'}."
+        raise BadAnswer(message, reply.said()) from None

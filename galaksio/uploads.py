@@ -18,8 +18,8 @@ PRICE_WAIT_S = 5.0
 """How long the price is waited for ahead of the file; a proxy may want the whole request first."""
 TIMEOUTS = aiohttp.ClientTimeout(total=1200, sock_connect=10, sock_read=180)
 
-Progress = Callable[[int], None]
-"""Told how many bytes of the file have been sent."""
+Progress = Callable[[int, int], None]
+"""Told how many bytes of the file have been sent, and how many it has."""
 
 
 class Upload:
@@ -96,7 +96,7 @@ class Upload:
             piece = await asyncio.to_thread(self._read, sent_bytes, min(PIECE_BYTES, size_bytes - sent_bytes))
             yield piece
             sent_bytes += len(piece)
-            self._progress(sent_bytes)
+            self._progress(sent_bytes, size_bytes)
 
     def _read(self, at: int, most_bytes: int) -> bytes:
         try:
