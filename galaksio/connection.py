@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic_core import from_json
 
 from galaksio.errors import BadAnswer, Said
 
@@ -36,15 +36,16 @@ class Reply:
     def json(self) -> Any:
         """Raises `BadAnswer` for anything else."""
         try:
-            return json.loads(self.content)
-        except (ValueError, RecursionError):
+            # It ends at its own depth; json's depends on what else the program has imported.
+            return from_json(self.content)
+        except ValueError:
             raise BadAnswer("What came is not JSON: is it a Galaksio broker?", self.said()) from None
 
     def fields(self) -> dict[str, Any]:
         """The JSON object that it is, empty for anything else."""
         try:
-            value = json.loads(self.content)
-        except (ValueError, RecursionError):
+            value = from_json(self.content)
+        except ValueError:
             return {}
         return value if isinstance(value, dict) else {}
 

@@ -4,12 +4,12 @@ v1 stands in the body, v2 in the `PAYMENT-REQUIRED` header. A challenge is never
 an asset that is not in the x402 package's table of dollar tokens has no price here.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 from x402.http.constants import PAYMENT_REQUIRED_HEADER
 from x402.http.utils import safe_base64_decode
 from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
@@ -96,8 +96,9 @@ def _document(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     named = {name.lower(): value for name, value in headers.items()}
     encoded = named.get(PAYMENT_REQUIRED_HEADER.lower())
     try:
-        document = json.loads(safe_base64_decode(encoded) if encoded else body)
-    except (ValueError, RecursionError):
+        # It ends at its own depth: json goes as deep as py_ecc, which eth-account imports, lets it crash.
+        document = from_json(safe_base64_decode(encoded) if encoded else body)
+    except ValueError:
         raise ChallengeError("its 402 is not JSON") from None
     if not isinstance(document, dict):
         raise ChallengeError("its 402 is not a JSON object")
