@@ -69,9 +69,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections and end the thread; calls that others still wait for are broken off."""
-        if self._portal.is_open:
-            self._portal.run(self._client.close())
-            self._portal.close()
+        self._portal.close(self._client.close())
 
     # -- what is paid --------------------------------------------------------------------------
 

@@ -2,31 +2,35 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 ResultT = TypeVar("ResultT")
 
 
 class Portal:
-    """Runs coroutines to their end for any thread, also for one that has an event loop running."""
+    """Runs coroutines to their end for any thread, also for one that has an event loop running.
+
+    Its thread ends when it is closed, or when nobody knows it any more.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="galaksio", daemon=True)
-        self._closing = threading.Lock()
+        self._thread = threading.Thread(target=_serve, args=(self._loop,), name="galaksio", daemon=True)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._forgotten = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
         self._thread.start()
-
-    @property
-    def is_open(self) -> bool:
-        return not self._loop.is_closed()
 
     def run(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         """What `work` returns or raises. When the caller is interrupted, so is the work."""
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("this client is closed: make a new one")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._lock:  # what is begun after the end of the loop would be waited for in vain
+            if self._closed:
+                work.close()
+                raise RuntimeError("this client is closed: make a new one")
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
@@ -38,28 +42,41 @@ class Portal:
         try:
             while True:
                 try:
-                    yield self.run(anext(items))
+                    yield self.run(_next_of(items))
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(items.aclose())
+            with suppress(RuntimeError):  # closed meanwhile, and so are they
+                self.run(items.aclose())
 
-    def close(self) -> None:
-        """End the thread; a second time does nothing."""
-        with self._closing:
-            if self._loop.is_closed():
+    def close(self, last: Coroutine[Any, Any, None]) -> None:
+        """Break off what other threads wait for, run `last`, and end the thread; once."""
+        with self._lock:
+            if self._closed:
+                last.close()
                 return
-            self.run(_all_cancelled())
-            self.run(self._loop.shutdown_default_executor())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(_ended(last), self._loop).result()
+        self._forgotten()
+        self._thread.join()
 
 
-async def _all_cancelled() -> None:
-    """Whatever another thread still waits for is broken off."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
+async def _next_of(items: AsyncGenerator[ResultT, None]) -> ResultT:
+    return await anext(items)
+
+
+async def _ended(last: Coroutine[Any, Any, None]) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
+    await asyncio.gather(*others, return_exceptions=True)
+    await last
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()

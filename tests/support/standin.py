@@ -103,12 +103,13 @@ class StandIn(ABC):
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        self.heads.append(head)
         method, path, _ = head.split("\r\n", 1)[0].split(" ")
         length = next(
             (int(row[15:]) for row in head.split("\r\n") if row.lower().startswith("content-length:")), 0
         )
-        answer = await self.answer(method, path, await reader.readexactly(length))
+        body = await reader.readexactly(length)
+        self.heads.append(head)  # here, so that it is the last one when `answer` begins
+        answer = await self.answer(method, path, body)
         await asyncio.sleep(answer.delay_s)
         if answer.dropped:
             return False
