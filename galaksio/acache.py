@@ -10,7 +10,7 @@ from galaksio.results import BoughtCache, ToppedUp, read
 from shared.caches.limits import OPERATIONS_INCLUDED, PAGE_MAX
 from shared.caches.wire import CacheEntry, CacheKeys, CacheTtl, CacheTtlSet
 
-NO_SUCH_KEY = 404
+NO_SUCH_KEY = "key_not_found"
 MAX_KEYS = 100_000
 
 
@@ -43,7 +43,7 @@ class AsyncCache:
         try:
             return read(CacheEntry, await self._call("GET", _in_path(key))).value
         except RequestRefused as exc:
-            if exc.status == NO_SUCH_KEY:
+            if exc.code == NO_SUCH_KEY:
                 return default
             raise
 

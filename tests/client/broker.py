@@ -68,11 +68,13 @@ class Broker(StandIn):
         self.payments: list[str | None] = []
         self.paths: list[str] = []
         self.jobs: list[str] = []
+        self.refusal: Answer | None = None
+        """Said to whatever is free."""
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
         self.paths.append(f"{method} {path}")
         if method == "GET":
-            return Answer.of({"status": self.jobs.pop(0) if self.jobs else "completed"})
+            return self.refusal or Answer.of({"status": self.jobs.pop(0) if self.jobs else "completed"})
         head = self.heads[-1].split("\r\n")
         found = [row.partition(": ")[2] for row in head if row.lower().startswith("payment-signature:")]
         self.payments.append(found[0] if found else None)

@@ -1,6 +1,7 @@
 """Once it is paid: the same payment again until the outcome is known, and never to anybody else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -244,3 +245,26 @@ def test_every_failure_is_one_error_with_a_sentence() -> None:
     ):
         client.run("1")
     assert str(caught.value) == "The broker answered 500: Internal Server Error."
+
+
+def test_a_cache_whose_operations_are_used_up_is_not_topped_up_unasked() -> None:
+    with broker_that(sells()) as broker, client_of(broker) as client:
+        cache = client.cache("cache", "token")
+        broker.script = lambda *_: replace(
+            priced(), body=b'{"error": "used up", "code": "operations_used_up"}'
+        )
+        with pytest.raises(RequestRefused, match="402: used up") as caught:
+            cache.command("GET", "key")
+        assert (caught.value.code, broker.signed) == ("operations_used_up", [])
+
+
+def test_a_cache_that_is_gone_is_no_missing_key() -> None:
+    for code, missing in (("key_not_found", True), ("cache_not_found", False)):
+        with broker_that(sells()) as broker, client_of(broker) as client:
+            broker.refusal = refused(404, code)
+            cache = client.cache("cache", "token")
+            if missing:
+                assert cache.get("key", "none") == "none"
+            else:
+                with pytest.raises(RequestRefused, match="404"):
+                    cache.get("key", "none")
