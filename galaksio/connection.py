@@ -124,6 +124,8 @@ class Connection:
 
     def own_path(self, location: str) -> str | None:
         """The path of `location`, when it is one at this broker."""
+        if not location:
+            return None
         try:
             url = httpx.URL(self.base_url + "/").join(location)
         except (httpx.InvalidURL, TypeError):

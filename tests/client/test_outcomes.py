@@ -141,14 +141,14 @@ def test_a_redirect_to_another_host_gets_neither_the_request_nor_the_payment(sta
     assert len(broker.signed) == (2 if paid else 0)
 
 
-@pytest.mark.parametrize("where", ["{thief}/status/job", "//{host}/status/job", "\\\\{host}", "http://[", ""])
+@pytest.mark.parametrize("where", ["{thief}/status/job", "//{host}/status/job", "http://[", ""])
 def test_a_job_at_another_host_is_not_asked_for_there(where: str) -> None:
     with broker_that(sells()) as thief:
         there = where.format(thief=thief.url, host=thief.url.removeprefix("http://"))
         pending = Answer.of({"jobId": "job"}, 202, headers=(("Location", there),))
         with broker_that(paid_then(pending, DONE)) as broker, client_of(broker) as client:
             client.run("1")
-            one_payment(broker, sent=2)
+            assert broker.paths == ["POST /run"] * 3
         assert thief.paths == []
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import signal
 import threading
 import time
 import weakref
@@ -77,6 +78,19 @@ def test_closing_breaks_off_what_another_thread_waits_for() -> None:
         client.close()
         waiting.join(10)
     assert [type(exc).__name__ for exc in failed] == ["CancelledError"]
+
+
+def test_a_caller_that_is_interrupted_leaves_nothing_running() -> None:
+    slow = Answer(200, b"{}", delay_s=30)
+    with broker_that(lambda *_: slow) as broker, client_of(broker) as client:
+        here = threading.get_ident()
+        threading.Timer(0.5, signal.pthread_kill, (here, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.run("1")
+        deadline = time.monotonic() + 10
+        while (left := asyncio.all_tasks(client._portal._loop)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert left == set()
 
 
 def test_content_comes_in_pieces_and_may_be_left_half_way() -> None:
