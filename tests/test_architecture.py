@@ -52,6 +52,12 @@ def test_the_client_shares_only_what_travels_and_how_it_is_counted() -> None:
         assert {name[1] for name in names if name[0] == "shared"} <= allowed, path
 
 
+def test_type_checkers_are_told_to_read_the_client_and_what_it_returns() -> None:
+    """PEP 561; without the mark on `shared`, what a run returns is `Any` to them."""
+    for package in ("galaksio", "shared"):
+        assert (ROOT / package / "py.typed").is_file()
+
+
 def test_nothing_inherits_from_base_http_middleware() -> None:
     for package in PACKAGES:
         for path in modules(package):
