@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Before a payment that was sent is sent again, the same to the byte."""
 LONGEST_PAUSE_S = 30.0
 """What is waited at most because a broker says so."""
-PENDING_TRIES = 30
+PENDING_S = 60.0
+"""How long the job of a payment is looked at before the payment is sent again."""
 PENDING_PAUSE_S = 2.0
 AGAIN = frozenset({202, 502, 503, 504})
 """Answers to a payment that are not its outcome."""
@@ -104,18 +106,21 @@ class Payer:
         raise _unknown(self._connection.base_url, last, signed)
 
     async def _until_ended(self, pending: Reply) -> None:
-        """Look at the job of a payment under way until it ended or the tries did; no payment is sent."""
+        """Look at the job of a payment under way until it ended or the time did; no payment is sent."""
         path = self._connection.own_path(pending.headers.get("location", ""))
         if not path:
             return
-        for _ in range(PENDING_TRIES):
-            await asyncio.sleep(PENDING_PAUSE_S)
-            try:
-                job = (await self._connection.send("GET", path)).fields()
-            except Lost:
-                continue
-            if job.get("status") in ENDED:
-                return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PENDING_S):
+                await asyncio.sleep(PENDING_PAUSE_S)
+                while not await self._has_ended(path):
+                    await asyncio.sleep(PENDING_PAUSE_S)
+
+    async def _has_ended(self, path: str) -> bool:
+        try:
+            return (await self._connection.send("GET", path)).fields().get("status") in ENDED
+        except Lost:
+            return False
 
 
 def succeeded(reply: Reply) -> Reply:

@@ -86,6 +86,15 @@ def test_an_outcome_that_never_comes_is_told_as_unknown_with_the_id_to_ask_by(tr
         assert caught.value.job_id == ("job" if trouble is PENDING else None)
 
 
+def test_a_job_that_never_ends_is_not_looked_at_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paying, "PENDING_S", 0.1)
+    with broker_that(paid_then(PENDING)) as broker, client_of(broker) as client:
+        broker.jobs = ["running"] * 100_000
+        with pytest.raises(OutcomeUnknown):
+            client.run("1")
+        one_payment(broker, sent=4)
+
+
 def test_the_brokers_own_word_that_nothing_was_charged_is_passed_on() -> None:
     with broker_that(paid_then(refused(503, "executor_busy"))) as broker, client_of(broker) as client:
         with pytest.raises(RequestRefused, match="503: because of executor_busy") as caught:
