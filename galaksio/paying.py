@@ -112,9 +112,10 @@ class Payer:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(PENDING_S):
-                await asyncio.sleep(PENDING_PAUSE_S)
-                while not await self._has_ended(path):
+                while True:
                     await asyncio.sleep(PENDING_PAUSE_S)
+                    if await self._has_ended(path):
+                        return
 
     async def _has_ended(self, path: str) -> bool:
         try:
