@@ -61,10 +61,13 @@ class QuoteClient:
             log.error("quote_answer_not_understood", error=type(exc).__name__, status=response.status_code)
             raise _quote_down() from None
 
-    async def forward(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+    async def forward(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any
+    ) -> httpx.Response:
         """Ask quote and return its answer as it is. Raises `Unavailable` when there is none."""
         try:
-            return await self._client.request(method, path, headers=_trace(), **kwargs)
+            sent = {**_trace(), **(headers or {})}
+            return await self._client.request(method, path, headers=sent, **kwargs)
         except httpx.HTTPError as exc:
             log.warning("quote_unreachable", error=type(exc).__name__)
             raise _quote_down() from None

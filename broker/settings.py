@@ -7,10 +7,11 @@ from pydantic import Field, SecretStr, field_validator
 
 from broker.operations import Mode
 from shared.money import usd_to_atomic
-from shared.settings import CommonSettings, names
+from shared.remote import RemoteSettings
+from shared.settings import names
 
 
-class BrokerSettings(CommonSettings):
+class BrokerSettings(RemoteSettings):
     """Where the broker listens, whom it asks, and how it is paid."""
 
     host: str = Field("127.0.0.1", validation_alias=names("BROKER_HOST", "API_HOST"))

@@ -10,6 +10,7 @@ from broker.operations.base import Mode, Operation, Params, Shown, Work, mode_of
 from shared.caches.limits import OPERATIONS_INCLUDED, OPERATIONS_MAX, TTL_MAX_S
 from shared.caches.router import CacheRouter, backend_of
 from shared.caches.wire import CacheCreated, CacheToppedUp
+from shared.caches.xcache import id_of_xcache
 from shared.errors import BadRequest, Unavailable, describe_validation
 from shared.jobs import Wire
 from shared.money import ceil_div
@@ -50,6 +51,10 @@ def _create_work(body: bytes, _: Params) -> Work:
 
 def _topup_work(body: bytes, params: Params) -> Work:
     (asked, mode), cache_id = _read(TopUp, body or b"{}"), params["cacheId"]
+    if backend_of(cache_id) == "xcache":
+        raise BadRequest(
+            "no more operations are sold for a cache at xcache: make a new cache", code="cannot_top_up"
+        )
     if mode == "instructions":
         raise BadRequest("only this host can top its caches up", code="invalid_request")
     operations = ceil_div(asked.operations, OPERATIONS_INCLUDED) * OPERATIONS_INCLUDED
@@ -75,7 +80,11 @@ def _read(model: type[AskedT], body: bytes) -> tuple[AskedT, Mode | None]:
 
 
 def _created(answer: Any) -> dict[str, object]:
-    return _understood(CacheCreated, answer)
+    """Under the id that tells where the cache is."""
+    created = _understood(CacheCreated, answer)
+    if answer.get("provider") != "xcache":
+        return created
+    return {**created, "cacheId": id_of_xcache(str(created["cacheId"]))}
 
 
 def _topped_up(answer: Any) -> dict[str, object]:

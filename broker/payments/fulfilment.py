@@ -136,6 +136,8 @@ class Fulfilment:
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
             return await self._failed(payment, job, ours)
         payment = await self._ledger.keep_result(payment, kept)
+        if paid_ahead:
+            await self._discard_upload(job)  # somebody else keeps it now, or it has become ours
         ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
         return replace(ended, kept=kept)
 

@@ -75,7 +75,8 @@ class Shop:
 async def shop(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Shop]:
     database = Database(f"sqlite:///{tmp_path / 'broker.sqlite'}")
     await database.migrate("broker:migrations", "broker_version")
-    quote = create_app(load_settings(QuoteSettings, {"EXECUTOR_SERVICE_URL": EXECUTOR}), clock)
+    settings = {"EXECUTOR_SERVICE_URL": EXECUTOR, "REMOTE_PROVIDERS": "off"}
+    quote = create_app(load_settings(QuoteSettings, settings), clock)
     inside = httpx.ASGITransport(quote, client=("127.0.0.1", 1))
 
     async def asked(request: httpx.Request) -> None:

@@ -121,6 +121,7 @@ def world(ledger: Ledger, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.
 async def test_the_provider_that_was_chosen_may_spend_what_it_said_and_nothing_more(world: World) -> None:
     ended = await world.carried()
     assert (ended.payment.state, world.executor.asked) == ("settled", [("xcache", 10_000)])
+    assert world.executor.discarded == ["u1"], "what was sent on is not kept here"
 
 
 async def test_the_next_one_does_the_work_of_one_that_fails_without_a_second_charge(world: World) -> None:

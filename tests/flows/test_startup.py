@@ -203,7 +203,7 @@ def test_up_keeps_what_its_valkey_was_told_and_lets_nobody_else_in(tmp_path: Pat
             assert (home / "valkey/valkey.conf").stat().st_mode & 0o777 == 0o600
             told = httpx.get(executor + "/providers", headers=token, trust_env=False).json()["providers"]
             status = {row["name"]: row["status"] for row in told if row["kind"] == "cache"}
-            assert status == {"redis": "available", "memcached": "disabled"}
+            assert status == {"redis": "available", "memcached": "disabled", "xcache": "disabled"}
             with Redis(port=int(environment["VALKEY_PORT"])) as stranger, pytest.raises(AuthenticationError):
                 stranger.ping()
             with Redis.from_url(address()) as redis:
