@@ -23,6 +23,7 @@ FOR_DEVNET = {
     "broker": {
         "X402_FACILITATOR_URL": "http://devnet:8402",
         "CHAIN_RPC_URL": "http://devnet:8402/rpc",
+        "REMOTE_PROVIDERS": "off",
     },
     # The devnet's dollars buy nothing anywhere else.
     "quote": {"REMOTE_PROVIDERS": "off"},

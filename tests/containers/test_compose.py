@@ -20,8 +20,6 @@ SETTINGS: dict[str, type[CommonSettings]] = {
 OF_THE_IMAGE = {"GALAKSIO_HOME"} | {
     f"{name.upper()}_{what}" for name in SERVICES for what in ("HOST", "PORT")
 }
-AHEAD = {"EXECUTOR_PRIVATE_KEY", "CHAIN_RPC_URL"}
-"""What the executor reads once it pays others."""
 ONE_RIGHT = {"setup": ["DAC_READ_SEARCH"], "devnet-setup": ["DAC_READ_SEARCH"], "caddy": ["NET_BIND_SERVICE"]}
 """Services that are root, with this one right, and why is said beside it."""
 
@@ -174,19 +172,19 @@ def test_every_setting_of_a_service_can_be_set(name: str, services: Any) -> None
     known = {env_names(field)[0] for field in SETTINGS[name].model_fields.values()} - OF_THE_IMAGE
     passed = {given.removesuffix("_FILE") for given in services[name]["environment"]}
     assert known - passed == set(), "add them to the service in docker-compose.yaml"
-    assert passed - known - AHEAD == set(), "nobody reads them"
+    assert passed - known == set(), "nobody reads them"
 
 
 def test_what_compose_itself_asks_for_is_in_the_example() -> None:
     asked = set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "docker-compose.yaml").read_text()))
     passed = {n for s in compose()["services"].values() for n in s.get("environment", {}) if n.isupper()}
     passed = {name for name in passed if not name.endswith("_FILE") and not name.startswith("GF_")}
-    assert asked | passed <= names_in(ROOT / ".env.example") | AHEAD | {"EXECUTOR_PRIVATE_KEY_FILE"}
+    assert asked | passed <= names_in(ROOT / ".env.example")
 
 
 def test_a_production_host_is_told_settings_that_exist() -> None:
     production = ROOT / ".env.production.example"
-    assert names_in(production) <= names_in(ROOT / ".env.example") | AHEAD
+    assert names_in(production) <= names_in(ROOT / ".env.example")
     chosen = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", production.read_text(), re.MULTILINE))
     assert chosen["X402_NETWORK"] == "base"
     assert chosen["X402_WALLET_ADDRESS"] == "", "there is no default for whom to pay"
