@@ -81,10 +81,15 @@ def test_init_then_uvicorn_by_hand_sells_a_run(tmp_path: Path, from_inside: bool
             wait_healthy(urls[name], process)
         wallet = funded_wallet(urls["devnet"])
         body = {"code": "print('by hand')"}
-        challenge = httpx.post(urls["broker"] + "/run", json=body, trust_env=False)
+        challenge = httpx.post(urls["broker"] + "/run", json=body, trust_env=False, verify=False)
         assert challenge.status_code == 402, challenge.text
         paid = httpx.post(
-            urls["broker"] + "/run", json=body, headers=wallet.pay_v2(challenge), timeout=60, trust_env=False
+            urls["broker"] + "/run",
+            json=body,
+            headers=wallet.pay_v2(challenge),
+            timeout=60,
+            trust_env=False,
+            verify=False,
         )
         assert paid.json()["result"]["stdout"] == "by hand\n"
     finally:
@@ -171,9 +176,15 @@ def test_up_starts_everything_and_ctrl_c_ends_everything(tmp_path: Path) -> None
     environment, ports = up_environment(tmp_path / "home")
     with running_up(tmp_path, environment):
         for port in ports.values():
-            assert httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()["ok"] is True
+            assert (
+                httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, verify=False).json()["ok"]
+                is True
+            )
         answer = httpx.post(
-            f"http://127.0.0.1:{ports['broker']}/run", json={"code": "print(1)"}, trust_env=False
+            f"http://127.0.0.1:{ports['broker']}/run",
+            json={"code": "print(1)"},
+            trust_env=False,
+            verify=False,
         )
         assert answer.status_code == 402
     said = (tmp_path / "up.log").read_text()
@@ -201,7 +212,9 @@ def test_up_keeps_what_its_valkey_was_told_and_lets_nobody_else_in(tmp_path: Pat
     for turn in range(2):
         with running_up(tmp_path, environment):
             assert (home / "valkey/valkey.conf").stat().st_mode & 0o777 == 0o600
-            told = httpx.get(executor + "/providers", headers=token, trust_env=False).json()["providers"]
+            told = httpx.get(executor + "/providers", headers=token, trust_env=False, verify=False).json()[
+                "providers"
+            ]
             status = {row["name"]: row["status"] for row in told if row["kind"] == "cache"}
             assert status == {"redis": "available", "memcached": "disabled"}
             with Redis(port=int(environment["VALKEY_PORT"])) as stranger, pytest.raises(AuthenticationError):
