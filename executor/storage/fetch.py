@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Literal, Self
 
 import aiohttp
-import certifi
 
 from executor.storage.fetching.errors import FetchFailed, TooLarge, Unreachable
 from executor.storage.fetching.labels import name_of, safe_content_type
@@ -26,6 +25,7 @@ from executor.storage.fetching.names import (
     system_lookup,
 )
 from executor.storage.fetching.urls import read_url, redirected
+from shared.trust import trusted
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SENT = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "Galaksio"}
@@ -92,7 +92,7 @@ class Fetcher:
 
     def __init__(self, options: FetchOptions) -> None:
         self._options = options
-        self._trust = options.trust or ssl.create_default_context(cafile=certifi.where())
+        self._trust = options.trust or trusted()
 
     async def __aenter__(self) -> Self:
         options = self._options
