@@ -8,8 +8,7 @@ by your pid, and wait for what you expect instead of sleeping for as long as it 
 import os
 import shutil
 import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ import pytest
 
 from executor.sandbox.orphans import kill_orphans
 from tests.support.memcached import running_memcached
+from tests.support.postgres import Databases
 from tests.support.services import Stack, running_stack
 from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
 
-NewPostgres = Callable[..., str]
-DropPostgres = Callable[[str], None]
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("faults", "flows", "attacks", "executor", "devnet", "interop")
 """Folders by how long their slowest module takes: parallel workers then end at about the same time."""
@@ -108,37 +106,16 @@ def postgres() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def new_postgres(postgres: Any) -> NewPostgres:
-    """Makes databases that live as long as the session; each call returns a new one's address.
-
-    They are empty, or copies of the one whose address is given, which nobody may be connected to.
-    """
-
-    def create(like: str | None = None) -> str:
-        name, template = f"t{uuid.uuid4().hex}", _name_of(like) if like else "template1"
-        postgres.psql(f"CREATE DATABASE {name} TEMPLATE {template};")
-        return str(postgres.get_uri()).replace("/postgres?", f"/{name}?")
-
-    return create
+def databases(postgres: Any) -> Iterator[Databases]:
+    """Makes databases in it that live as long as the session or until they are dropped."""
+    made = Databases(str(postgres.get_uri()))
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def drop_postgres(postgres: Any) -> DropPostgres:
-    """Drops the database with this address; an empty one takes 9 MB of disk."""
-
-    def drop(url: str) -> None:
-        postgres.psql(f"DROP DATABASE {_name_of(url)} WITH (FORCE);")
-
-    return drop
-
-
-def _name_of(url: str) -> str:
-    return url.rpartition("?")[0].rpartition("/")[2]
-
-
-@pytest.fixture
-def postgres_url(new_postgres: NewPostgres, drop_postgres: DropPostgres) -> Iterator[str]:
+def postgres_url(databases: Databases) -> Iterator[str]:
     """An empty database for one test."""
-    url = new_postgres()
+    url = databases.new()
     yield url
-    drop_postgres(url)
+    databases.drop(url)

@@ -15,7 +15,7 @@ from broker.payments.offers import OfferBook
 from broker.payments.terms import Terms
 from shared.database import Database, database_url
 from shared.networks import Network, network_named
-from tests.conftest import NewPostgres
+from tests.support.postgres import Databases
 
 HOST = "0x00000000000000000000000000000000000A11cE"
 
@@ -61,9 +61,9 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(new_postgres: NewPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+def migrated_postgres(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same, the address of a Postgres database."""
-    url = new_postgres()
+    url = databases.new()
     asyncio.run(migrate(database_url(url, tmp_path_factory.getbasetemp())))
     return url
 
@@ -75,10 +75,10 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path)
         yield f"sqlite:///{file}"
         return
-    new, drop = request.getfixturevalue("new_postgres"), request.getfixturevalue("drop_postgres")
-    url = new(like=request.getfixturevalue("migrated_postgres"))
+    databases: Databases = request.getfixturevalue("databases")
+    url = databases.new(like=request.getfixturevalue("migrated_postgres"))
     yield database_url(url, tmp_path)
-    drop(url)
+    databases.drop(url)
 
 
 @pytest.fixture

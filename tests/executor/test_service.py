@@ -190,7 +190,8 @@ async def app_client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     from shared.settings import load_settings
 
     settings = load_settings(
-        ExecutorSettings, {"GALAKSIO_HOME": str(tmp_path / "home"), "EXECUTOR_SLOTS": "1"}
+        ExecutorSettings,
+        {"GALAKSIO_HOME": str(tmp_path / "home"), "EXECUTOR_SLOTS": "1", "EXECUTOR_POOL": "0"},
     )
     app = create_app(settings)
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 1))
