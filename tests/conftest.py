@@ -23,7 +23,7 @@ from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("sandbox", "faults", "flows", "executor", "attacks", "devnet", "interop")
+LONGEST_FIRST = ("sandbox", "faults", "flows", "upstream", "executor", "attacks", "devnet", "interop")
 """Folders by how long their slowest module takes: parallel workers then end at about the same time."""
 MOST_WORKERS = 6
 """Each worker starts services of its own; more of them wait for each other more than they win."""
@@ -49,11 +49,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path not in turns:
             turns[item.path] = seen[_folder(item)] = seen.get(_folder(item), -1) + 1
 
-    def rank(item: pytest.Item) -> tuple[int, int]:
+    def rank(item: pytest.Item) -> tuple[bool, int, int]:
         folder = _folder(item)
         if folder not in LONGEST_FIRST:
-            return len(items), 0
-        return turns[item.path], LONGEST_FIRST.index(folder)
+            return True, 0, 0
+        return False, turns[item.path], LONGEST_FIRST.index(folder)
 
     items.sort(key=rank)
 
