@@ -29,6 +29,19 @@ _STORE_FULL = 507
 _CLIENT_FAULTS = frozenset({400, 413, 422})
 
 
+_NOT_THE_PROVIDER = frozenset(
+    {"executor_unavailable", "executor_lost", "executor_busy", "results_unavailable", "database_unavailable"}
+)
+"""Codes with which the executor speaks of itself: the same job at the same provider may work later."""
+
+
+class Unreachable(Unavailable):
+    """It is not known what became of the job, or it did not begin: the executor's trouble, no provider's."""
+
+    def __init__(self, code: str = "executor_unavailable") -> None:
+        super().__init__("the executor cannot do the work now; nothing was charged", code=code)
+
+
 class QuoteClient:
     """`POST /quote/*` of the quote service."""
 
@@ -48,10 +61,13 @@ class QuoteClient:
             log.error("quote_answer_not_understood", error=type(exc).__name__, status=response.status_code)
             raise _quote_down() from None
 
-    async def forward(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+    async def forward(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any
+    ) -> httpx.Response:
         """Ask quote and return its answer as it is. Raises `Unavailable` when there is none."""
         try:
-            return await self._client.request(method, path, headers=_trace(), **kwargs)
+            sent = {**_trace(), **(headers or {})}
+            return await self._client.request(method, path, headers=sent, **kwargs)
         except httpx.HTTPError as exc:
             log.warning("quote_unreachable", error=type(exc).__name__)
             raise _quote_down() from None
@@ -64,10 +80,21 @@ class ExecutorClient:
         self._caller = caller
 
     async def execute(
-        self, job_id: str, task_type: str, provider: str, task: dict[str, Any], time_limit_s: float
+        self,
+        job_id: str,
+        task_type: str,
+        provider: str,
+        task: dict[str, Any],
+        time_limit_s: float,
+        *,
+        max_spend_atomic: int = 0,
     ) -> Any:
-        """The result of the work. Whatever else happens raises, and the customer is not charged."""
-        body = {"jobId": job_id, "taskType": task_type, "provider": provider, **task}
+        """The result of the work; for it the executor may pay others no more than `max_spend_atomic`.
+
+        Whatever else happens raises, `Unreachable` when nobody knows what the executor did.
+        """
+        named = {"jobId": job_id, "taskType": task_type, "provider": provider}
+        body = {**task, **named, "maxSpendAtomic": str(max_spend_atomic)}
         try:
             response = await self._caller.post(
                 "/execute",
@@ -78,15 +105,15 @@ class ExecutorClient:
             answer = json.loads(response.body)
         except (NoAnswer, ValueError, RecursionError) as exc:
             log.error("executor_unreachable", job_id=job_id, error=str(exc)[:200])
-            raise Unavailable(
-                "the executor does not answer; nothing was charged", code="executor_unavailable"
-            ) from None
+            raise Unreachable from None
         if response.status == 200 and isinstance(answer, dict) and answer.get("status") == "completed":
             return answer.get("result")
         if response.status in _CLIENT_FAULTS:
             raise _client_fault(response.status, answer)
         code = answer.get("code") if isinstance(answer, dict) else None
         log.error("execution_failed", job_id=job_id, status=response.status, code=code)
+        if code in _NOT_THE_PROVIDER:
+            raise Unreachable(str(code))
         raise Unavailable(
             "the work could not be done for reasons of ours; nothing was charged",
             code=str(code or "execution_failed"),

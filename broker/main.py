@@ -17,6 +17,7 @@ from broker.payments.repeats import Repeats
 from broker.payments.terms import Terms
 from broker.ratelimits import RateLimitMiddleware, RateLimits, parse_limit, parse_proxies
 from broker.routes import (
+    a2a,
     accounts,
     cache_sales,
     caches,
@@ -25,6 +26,7 @@ from broker.routes import (
     files,
     home,
     jobs,
+    quotes,
     runtimes,
     storage,
     upstash,
@@ -47,7 +49,21 @@ SERVICE = "galaksio-broker"
 UPLOAD_OVERHEAD_BYTES = 64 * 1024
 """What a multipart body may have besides its file."""
 # The router tries them in this order, so what is sold stands first.
-MODULES = (compute, cache_sales, caches, upstash, storage, files, home, discovery, runtimes, jobs, accounts)
+MODULES = (
+    compute,
+    cache_sales,
+    caches,
+    upstash,
+    storage,
+    files,
+    home,
+    quotes,
+    discovery,
+    runtimes,
+    jobs,
+    accounts,
+    a2a,
+)
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -151,7 +167,7 @@ def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
 
     async def caches() -> Check:
         router: CacheRouter = app.state.caches
-        if not router.backends:
+        if not (settings.redis_url or settings.memcached_url):
             return Check("disabled")
         try:
             await router.ping()

@@ -9,6 +9,8 @@ from pydantic import SecretStr
 from starlette.datastructures import State
 from starlette.routing import BaseRoute
 
+from broker.a2a.desk import Desk
+from broker.a2a.tasks import Tasks
 from broker.accounts.accounts import Accounts, open_accounts
 from broker.caches.tokens import open_tokens
 from broker.clients import MAX_RESULT_BYTES, ExecutorClient, QuoteClient
@@ -70,7 +72,14 @@ async def open_all(
     state.results = Results(settings.galaksio_home / "results")
     state.accounts = await open_accounts(database, network, clock, settings.operator)
     offers = OfferBook(database, clock, settings.offer_ttl_s)
-    pricing = Pricing(state.quotes, offers, settings.broker_fee_atomic, measure=state.executor.measure)
+    pricing = Pricing(
+        state.quotes,
+        offers,
+        settings.broker_fee_atomic,
+        measure=state.executor.measure,
+        free=terms is None,
+        mode=settings.fulfilment,
+    )
     fulfilment = Fulfilment(
         ledger=state.ledger,
         settlement=state.settlement,
@@ -102,9 +111,11 @@ async def open_all(
             terms=terms, offers=offers, fulfilment=fulfilment, limits=limits, clock=clock, **common
         )
     )
+    tasks = Tasks(database, network, clock)
+    state.a2a = Desk(state, tasks, state.ledger, offers, settings.public_base_url)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
-    for work in (_sweep(offers, state.accounts), reconciler.run()):
+    for work in (_sweep(offers, state.accounts, state.a2a), reconciler.run()):
         stack.push_async_callback(_end, asyncio.create_task(work))
     stack.push_async_callback(state.gate.drain)
 
@@ -126,7 +137,10 @@ async def _open_neighbours(state: State, stack: AsyncExitStack, settings: Broker
     state.executor = ExecutorClient(executor)
     state.runtimes = Runtimes(state.executor)
     state.caches = open_caches(
-        secret_of(settings.redis_url), secret_of(settings.memcached_url), settings.cache_max_bytes
+        secret_of(settings.redis_url),
+        secret_of(settings.memcached_url),
+        settings.cache_max_bytes,
+        settings.xcache_url if "xcache" in settings.remote_providers else None,
     )
     stack.push_async_callback(state.caches.close)
     state.cache_tokens = open_tokens(secret_of(settings.cache_token_key), settings.galaksio_home)
@@ -161,7 +175,7 @@ def secret_of(given: SecretStr | None) -> str | None:
     return None if given is None else given.get_secret_value()
 
 
-async def _sweep(*kept: OfferBook | Accounts) -> None:
+async def _sweep(*kept: OfferBook | Accounts | Desk) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
         for store in kept:

@@ -5,11 +5,13 @@ from decimal import Decimal
 
 from pydantic import Field, SecretStr, field_validator
 
+from broker.operations import Mode
 from shared.money import usd_to_atomic
-from shared.settings import CommonSettings, names
+from shared.remote import RemoteSettings
+from shared.settings import names
 
 
-class BrokerSettings(CommonSettings):
+class BrokerSettings(RemoteSettings):
     """Where the broker listens, whom it asks, and how it is paid."""
 
     host: str = Field("127.0.0.1", validation_alias=names("BROKER_HOST", "API_HOST"))
@@ -40,6 +42,7 @@ class BrokerSettings(CommonSettings):
     cache_max_mb: int = Field(64, ge=1, le=100_000, validation_alias=names("CACHE_MAX_MB"))
     cache_token_key: SecretStr | None = Field(None, validation_alias=names("CACHE_TOKEN_KEY"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
+    fulfilment: Mode = Field("execute", validation_alias=names("GALAKSIO_FULFILMENT"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
     operator_token: SecretStr | None = Field(None, validation_alias=names("OPERATOR_TOKEN"))
 

@@ -175,9 +175,24 @@ def _broken_off(url: str, error: Exception) -> CliError:
 def fetch(url: str, method: str, path: str, **kwargs: Any) -> Any:
     """One free request; returns the JSON. Raises `CliError` for no answer or a refusal."""
     try:
+        return _answer(url, method, path, **kwargs).json()
+    except ValueError:
+        raise CliError(f"{url} did not answer with JSON: is it a Galaksio broker?") from None
+
+
+def fetch_text(url: str, method: str, path: str, media_type: str, **kwargs: Any) -> str:
+    """As `fetch`, for text of this media type. Raises `CliError` also for any other."""
+    response = _answer(url, method, path, headers={"Accept": media_type}, **kwargs)
+    if response.headers.get("content-type", "").partition(";")[0].strip() != media_type:
+        raise CliError(f"The broker does not answer as {media_type}.")
+    return response.text
+
+
+def _answer(url: str, method: str, path: str, **kwargs: Any) -> httpx.Response:
+    try:
         response = httpx.request(method, url + path, timeout=15, trust_env=asks_environment(url), **kwargs)
     except httpx.HTTPError as exc:
         raise unreachable(url, exc) from None
     if response.status_code != 200:
         raise CliError(refusal(response))
-    return response.json()
+    return response

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cli import caches, storage
 from cli import config as settings
 from cli.config import CliError, Config
-from cli.terminal import MaxCost, broker_url, cap_atomic, dollars, err, out, receipt_line, show
+from cli.terminal import AsJson, MaxCost, broker_url, cap_atomic, dollars, err, out, receipt_line, show
 
 app = typer.Typer(
     name="galaksio",
@@ -173,28 +172,36 @@ def quote(
         str, typer.Option(help="For run: small, medium or large. A number is bytes, when no file is given.")
     ] = "",
     language: Annotated[str, typer.Option("-l", "--language")] = "",
-    timeout: Annotated[float, typer.Option(help="For run: its time limit in seconds.")] = 60.0,
+    timeout: Annotated[float | None, typer.Option(help="For run: its time limit in seconds.")] = None,
     permanent: Annotated[bool, typer.Option("--permanent", help="For store: kept for good.")] = False,
+    ttl: Annotated[int | None, typer.Option(help="For store: seconds to keep it.")] = None,
+    region: Annotated[str, typer.Option("-r", "--region", help="For cache.")] = "",
+    provider: Annotated[str, typer.Option("-p", "--provider", help="Ask this one only.")] = "",
+    max_cost: MaxCost = "",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print it as CSV.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
     url: Annotated[str, typer.Option("-u", "--url", "-q", help="The broker; default: as logged in.")] = "",
 ) -> None:
     """Compare prices. Nothing is paid."""
-    from cli.client import fetch
+    from cli.quotes import ask_of, form_of, print_quotes
 
     if operation not in {"run", "store", "cache"}:
         raise CliError("What to price must be run, store or cache.")
     if file is not None and not file.is_file():
         raise CliError(f"There is no file {file}.")
-    spoken = language or (SUFFIXES.get(file.suffix, "") if file else "")
     length = file.stat().st_size if file else None
-    # What was not said is left out: quote has the defaults.
-    asks: dict[str, dict[str, Any]] = {
-        "run": {"codeSize": length, "size": size or None, "language": spoken or None, "timeout": timeout},
-        "store": {"fileSize": length, "size": size or None, "permanent": permanent},
-        "cache": {},
+    given = {
+        "size": size,
+        "language": language or (SUFFIXES.get(file.suffix, "") if file and operation == "run" else ""),
+        "timeout": timeout,
+        "permanent": permanent,
+        "ttl": ttl,
+        "region": region,
+        **({"run": {"codeSize": length}, "store": {"fileSize": length}}.get(operation, {})),
     }
-    ask = {name: value for name, value in asks[operation].items() if value is not None}
-    found = fetch(broker_url(url), "POST", f"/quote/{operation}", json=ask)
-    print_comparison(operation, found)
+    form = form_of(json=as_json, csv=as_csv, markdown=as_markdown)
+    print_quotes(broker_url(url), operation, ask_of(operation, given, provider, max_cost), form)
 
 
 @app.command()
@@ -210,23 +217,6 @@ def payments(
     wrong = sum(line.receipt == "WRONG" for line in lines)
     if wrong:
         raise CliError(f"{wrong} of these receipts are not signed by the broker's published key.")
-
-
-def print_comparison(operation: str, found: dict[str, Any]) -> None:
-    """The prices as a table, cheapest first, with what speaks against each."""
-    table = Table("provider", "price (USD)", "can be bought", "note")
-    for row in found["quotes"]:
-        table.add_row(
-            row["provider"],
-            row["price_usd"],
-            "yes" if row["executable"] else "no",
-            str(row["metadata"].get("unavailable", "")),
-        )
-    for row in found["declined"]:
-        table.add_row(row["provider"], "-", "no", row["reason"])
-    out.print(table)
-    asked = f"`POST /{operation}` without payment names the full price"
-    out.print(f"The broker's fee is added to what you pay; {asked}.")
 
 
 def read_code(file: Path) -> str:

@@ -1,11 +1,25 @@
 """From a body to an answer: find the provider, run once, keep."""
 
 import json
+import time
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 from typing import Any, cast
 
+from pydantic import BaseModel
+
+from executor.measures import Measures, Outcome, is_failure_of_provider
 from executor.once import Once
-from executor.providers.base import ProviderStatus, Registry, RunsCode, RuntimeInfo, Streams, Undoes
+from executor.providers.base import (
+    Provider,
+    ProviderStatus,
+    Registry,
+    RunsCode,
+    RuntimeInfo,
+    Streams,
+    Task,
+    Undoes,
+)
 from executor.sandbox.capture import OnOutput
 from executor.sandbox.outputs import Encoding
 from executor.sandbox.streaming import Chunk, Texts, stream_of
@@ -19,9 +33,10 @@ log = get_logger(__name__)
 class Jobs:
     """All the work of this service."""
 
-    def __init__(self, registry: Registry, once: Once) -> None:
+    def __init__(self, registry: Registry, once: Once, measures: Measures) -> None:
         self.registry = registry
         self._once = once
+        self._measures = measures
 
     async def do(self, body: Any, *, direct: bool) -> dict[str, Any]:
         """The answer to a task: `{jobId, status: "completed", success: true, result}`.
@@ -61,7 +76,11 @@ class Jobs:
         return {"jobId": job_id, "status": "undone", "success": True}
 
     def statuses(self) -> list[ProviderStatus]:
-        return [provider.status() for _, provider in sorted(self.registry.providers.items())]
+        """Every provider's, with how it did lately."""
+        return [
+            provider.status().model_copy(update=asdict(self._measures.of(whose)))
+            for whose, provider in sorted(self.registry.providers.items())
+        ]
 
     def runtimes(self) -> list[RuntimeInfo]:
         """Every language of every provider that runs code, available or not."""
@@ -76,17 +95,28 @@ class Jobs:
         return await self._execute(ask, on_output)
 
     async def _execute(self, ask: Ask, on_output: OnOutput | None) -> str:
-        task = ask.task
-        provider = self.registry.providers[task.kind, task.provider]
+        task, began_s = ask.task, time.monotonic()
+        whose = (task.kind, task.provider)
         try:
-            if on_output and isinstance(provider, Streams):
-                result = await provider.execute_streaming(task, on_output)
-            else:
-                result = await provider.execute(task)
-        except GalaksioError as error:
-            log.warning("job_failed", job_id=task.job_id, code=error.code, reason=error.message)
+            result = await _work(self.registry.providers[whose], task, on_output)
+        except Exception as error:
+            if isinstance(error, GalaksioError):
+                log.warning("job_failed", job_id=task.job_id, code=error.code, reason=error.message)
+            if is_failure_of_provider(error):
+                self._measures.note(whose, Outcome(False, _since_ms(began_s)))
             raise
+        self._measures.note(whose, Outcome(True, _since_ms(began_s)))
         return result.model_dump_json()
+
+
+async def _work(provider: Provider, task: Task, on_output: OnOutput | None) -> BaseModel:
+    if on_output and isinstance(provider, Streams):
+        return await provider.execute_streaming(task, on_output)
+    return await provider.execute(task)
+
+
+def _since_ms(began_s: float) -> int:
+    return round((time.monotonic() - began_s) * 1000)
 
 
 def _answer(ask: Ask, result: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
+from executor.measures import Measures
 from executor.once import Once
 from executor.providers.base import Context, Drains, Provider, Serves, find_providers
 from executor.results import Bounds, Results, open_database
@@ -17,7 +18,7 @@ from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
 from executor.storage.storage import Storage
-from executor.upstream.off import NoUpstream
+from executor.upstream.opening import choose_upstream
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.health import Check, State, health_router
@@ -31,9 +32,9 @@ SERVICE = "galaksio-executor"
 def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastAPI:
     """Build the service. Nothing is opened before its lifespan starts, but the data folder is made.
 
-    Raises `StartupError` when the folder or DATABASE_URL cannot be used.
+    Raises `StartupError` when the folder, DATABASE_URL or a setting for paying others cannot be used.
     """
-    upstream = NoUpstream()
+    upstream = choose_upstream(settings, clock)
     registry = find_providers(Context(settings, upstream, Storage(settings.storage_options, clock)))
     database = open_database(settings.database_url, private_folder(settings.galaksio_home))
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
@@ -51,7 +52,10 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             # Closed first: running work is stopped before its provider goes.
             stack.push_async_callback(once.close)
             await once.open()
-            app.state.jobs = Jobs(registry, once)
+            measures = Measures(database)
+            stack.push_async_callback(measures.close)
+            await measures.open()
+            app.state.jobs = Jobs(registry, once, measures)
             stopping = _Stopping(registry.providers.values())
             stack.push_async_callback(stopping.ended)
             stack.enter_context(told_to_stop(stopping.begin))

@@ -37,8 +37,8 @@ class Once:
         await self._results.open()
         beat_s = self._results.bounds.lease_s / 3
         self._chores = [
-            asyncio.create_task(_every(beat_s, self._beat), name="lease"),
-            asyncio.create_task(_every(SWEEP_EVERY_S, self._sweep), name="sweep"),
+            asyncio.create_task(every(beat_s, self._beat), name="lease"),
+            asyncio.create_task(every(SWEEP_EVERY_S, self._sweep), name="sweep"),
         ]
 
     async def close(self) -> None:
@@ -123,7 +123,8 @@ class Once:
         await self._results.sweep()
 
 
-async def _every(interval_s: float, chore: Callable[[], Awaitable[None]]) -> None:
+async def every(interval_s: float, chore: Callable[[], Awaitable[None]]) -> None:
+    """Do `chore` now and again, for as long as nobody cancels it; the database may be away."""
     while True:
         try:
             await chore()

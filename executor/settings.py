@@ -1,5 +1,7 @@
 """Settings of the executor."""
 
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,8 @@ from executor.storage.options import StorageOptions
 from shared.http import MB
 from shared.remote import RemoteSettings
 from shared.settings import names
+
+SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
 class ExecutorSettings(RemoteSettings):
@@ -68,10 +72,47 @@ class ExecutorSettings(RemoteSettings):
         None, validation_alias=names("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     )
 
+    private_key: SecretStr | None = Field(None, validation_alias=names("EXECUTOR_PRIVATE_KEY"))
+    httpayer_router_url: str = Field(
+        "http://localhost:3000", validation_alias=names("HTTPAYER_ROUTER_URL", "X402_ROUTER_URL")
+    )
+    httpayer_api_key: SecretStr | None = Field(None, validation_alias=names("HTTPAYER_API_KEY"))
+    upstream_max_call_usd: Decimal = Field(
+        Decimal(1), gt=0, le=10_000, validation_alias=names("UPSTREAM_MAX_CALL_USD")
+    )
+    upstream_max_day_usd: Decimal = Field(
+        Decimal(20), gt=0, le=1_000_000, validation_alias=names("UPSTREAM_MAX_DAY_USD")
+    )
+    chain_rpc_url: str | None = Field(None, validation_alias=names("CHAIN_RPC_URL"))
+
     result_ttl_s: int = Field(86_400, ge=1, validation_alias=names("EXECUTOR_RESULT_TTL_S"))
     results_max: int = Field(10_000, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX"))
     results_max_bytes: int = Field(2**30, ge=1, validation_alias=names("EXECUTOR_RESULTS_MAX_BYTES"))
     lease_s: float = Field(15.0, gt=0, le=600, validation_alias=names("EXECUTOR_LEASE_S"))
+
+    @field_validator("private_key")
+    @classmethod
+    def _secp256k1_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        digits = value.get_secret_value().removeprefix("0x")
+        if not re.fullmatch("[0-9a-fA-F]{64}", digits) or not 0 < int(digits, 16) < SECP256K1_N:
+            raise ValueError("must be a private key: 0x and 64 hex digits")
+        return SecretStr(f"0x{digits}")
+
+    @field_validator("httpayer_api_key")
+    @classmethod
+    def _header_value(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError("must be plain ASCII without spaces")
+        return value
+
+    @field_validator("httpayer_router_url", "chain_rpc_url")
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/") if value else value
 
     @field_validator("index_url")
     @classmethod

@@ -1,7 +1,7 @@
 """What can be asked a price for. camelCase and snake_case are both read (api.md, Quote)."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 
@@ -28,7 +28,7 @@ def _either(name: str, camel: str, *more: str) -> AliasChoices:
     return AliasChoices(camel, name, *more)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     if isinstance(value, str):
         return value.strip().removeprefix("-").isdecimal()
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -69,7 +69,7 @@ class RunAsk(Ask):
     @model_validator(mode="before")
     @classmethod
     def _number_for_size(cls, fields: Any) -> Any:
-        if not isinstance(fields, dict) or not _is_number(fields.get("size")):
+        if not isinstance(fields, dict) or not is_number(fields.get("size")):
             return fields
         others = {name: value for name, value in fields.items() if name != "size"}
         return {"codeSize": fields["size"], **others}
@@ -101,21 +101,69 @@ class StoreAsk(Ask):
 
 
 class CacheAsk(Ask):
-    """Cache: `operations` of one cache in `region`. The size fields of other price models are ignored."""
+    """Cache: `operations` of one cache in `region`.
+
+    What other price models ask for (`size_mb`, `ttl_hours`, `operation`) does not change what it costs here.
+    """
 
     region: str = Field("us-east-1", max_length=64)
     operations: int = Field(OPERATIONS_INCLUDED, ge=1, le=MAX_OPERATIONS)
 
 
+HYBRID = "hybrid"
+"""Compute and storage together."""
+_SHOWN_BY: dict[Kind, frozenset[str]] = {
+    "compute": frozenset({"code", "codeSize", "code_size", "language", "dependencies", "inputs"})
+    | {"timeout", "timeoutS", "timeout_s"},
+    "storage": frozenset({"fileSize", "file_size", "fileName", "file_name", "permanent"}),
+    "cache": frozenset({"region", "operations", "sizeMb", "size_mb", "ttlHours", "ttl_hours"}),
+}
+"""Fields that only an ask of that kind has. `size` and `ttl` are read by several."""
+_WHAT_TO_SEND = (
+    "nobody knows what to price: send operation (compute, storage, cache or hybrid), or the fields of one: "
+    "codeSize and language, fileSize and permanent, or region"
+)
+
+AskT = TypeVar("AskT", bound=Ask)
 ASKS: dict[Kind, type[Ask]] = {"compute": RunAsk, "storage": StoreAsk, "cache": CacheAsk}
+
+
+def kinds_asked(fields: dict[str, Any]) -> list[Kind]:
+    """What a price is wanted for: by `operation`, or else by the fields themselves; two kinds are a hybrid.
+
+    Raises `BadRequest` that says what to send.
+    """
+    operation = fields.get("operation")
+    if operation is not None:
+        if str(operation).strip().lower() == HYBRID:
+            return ["compute", "storage"]
+        return [_kind_of(operation)]
+    shown: list[Kind] = [kind for kind, names in _SHOWN_BY.items() if not names.isdisjoint(fields)]
+    if not shown and isinstance(size := fields.get("size"), str) and not is_number(size):
+        shown = ["compute"]
+    if not shown and not {"ttl", "ttl_s"}.isdisjoint(fields):
+        shown = ["storage"]
+    if not shown or ("cache" in shown and len(shown) > 1):
+        raise BadRequest(_WHAT_TO_SEND, code="unknown_operation")
+    return shown
 
 
 def parse_ask(operation: Any, fields: dict[str, Any]) -> tuple[Kind, Ask]:
     """Read the fields of one operation. Raises `BadRequest` that says what is wrong."""
+    kind = _kind_of(operation)
+    return kind, parse(ASKS[kind], fields)
+
+
+def parse(ask: type[AskT], fields: dict[str, Any]) -> AskT:
+    """Read the fields of one kind of ask. Raises `BadRequest` that says what is wrong."""
+    try:
+        return ask.model_validate(fields)
+    except ValidationError as exc:
+        raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
+
+
+def _kind_of(operation: Any) -> Kind:
     kind = OPERATIONS.get(str(operation).strip().lower())
     if kind is None:
         raise BadRequest(f"unknown operation; known are {', '.join(OPERATIONS)}", code="unknown_operation")
-    try:
-        return kind, ASKS[kind].model_validate(fields)
-    except ValidationError as exc:
-        raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
+    return kind

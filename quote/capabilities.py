@@ -1,7 +1,7 @@
 """What the executor can do right now, so that nothing is sold that nobody can deliver."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -11,7 +11,8 @@ from shared.clock import Clock
 from shared.fresh import Fresh
 from shared.jobs import Wire
 from shared.logs import get_logger
-from shared.quotes import EXECUTOR_BUSY, MAX_RETRY_S, Kind, Refusal
+from shared.money import atomic_to_usd
+from shared.quotes import EXECUTOR_BUSY, EXECUTOR_FUNDS, MAX_RETRY_S, Kind, Refusal
 
 log = get_logger(__name__)
 
@@ -22,11 +23,10 @@ BUSY_RETRY_S = 5
 HOST_RETRY_S = 60
 """When to come back for what the host has to repair."""
 
-DOES_NOT_ANSWER = Refusal(
-    code="executor_unavailable",
-    reason="the executor does not answer",
-    retry_after_s=5,
-)
+FUNDS_RETRY_S = 60
+"""When to come back for what costs more than may be spent now."""
+
+DOES_NOT_ANSWER = Refusal(code="executor_unavailable", reason="the executor does not answer", retry_after_s=5)
 NOT_DONE_HERE = Refusal(
     code="no_providers",
     reason="the executor here does not do this work",
@@ -51,6 +51,10 @@ class _Row(Wire):
     retry_after_s: float | None = Field(None, allow_inf_nan=False)
     languages: list[_Language] | None = None
     memory_mb: int | None = None
+    networks: list[str] | None = None
+    spendable_atomic: int | None = None
+    success_rate: float | None = Field(None, allow_inf_nan=False)
+    typical_ms: int | None = None
 
 
 class _Rows(Wire):
@@ -59,11 +63,16 @@ class _Rows(Wire):
 
 @dataclass(frozen=True)
 class Needs:
-    """What an ask wants of the executor; None is no matter."""
+    """What an ask wants of the executor; None is no matter.
+
+    `price_atomic` (10^-6 USD) is what the executor would have to pay somebody for it, on `network` (CAIP-2).
+    """
 
     language: str | None = None
     memory_mb: int | None = None
     dependencies: bool = False
+    price_atomic: int | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,13 +81,19 @@ class Capability:
 
     `broken` is why it does no work at all, `busy` why it takes none right now. `languages` (with whether a
     run of each may want dependencies) and `memory_mb` (the most that one run can get) are None where they
-    have no meaning or are not told.
+    have no meaning or are not told; so are `networks` (CAIP-2) on which it can be paid, and
+    `spendable_atomic`, the most that one job may spend on it. `success_rate` (0 to 1) and `typical_ms` are
+    measured: of its jobs lately.
     """
 
     broken: Refusal | None = None
     busy: Refusal | None = None
     languages: Mapping[str, bool] | None = None
     memory_mb: int | None = None
+    networks: Sequence[str] | None = None
+    spendable_atomic: int | None = None
+    success_rate: float | None = None
+    typical_ms: int | None = None
 
     def refusal(self, needs: Needs) -> Refusal | None:
         """Why such an ask cannot be done now, or None; what will never be done before what has to wait."""
@@ -96,7 +111,20 @@ class Capability:
                 code="size_unavailable",
                 reason=f"this size is {needs.memory_mb} MB, and a run here gets {self.memory_mb} MB at most",
             )
-        return self.busy
+        return self._cannot_pay(needs) or self.busy
+
+    def _cannot_pay(self, needs: Needs) -> Refusal | None:
+        if needs.network and self.networks is not None and needs.network not in self.networks:
+            reason = f"the executor here cannot pay on {needs.network}"
+            return Refusal(code="network_unavailable", reason=reason)
+        limit = self.spendable_atomic
+        if needs.price_atomic is None or limit is None or needs.price_atomic <= limit:
+            return None
+        return Refusal(
+            code=EXECUTOR_FUNDS,
+            reason=f"the executor may spend ${atomic_to_usd(limit)} on a job now",
+            retry_after_s=FUNDS_RETRY_S,
+        )
 
 
 class Capabilities:
@@ -105,6 +133,10 @@ class Capabilities:
     def __init__(self, client: httpx.AsyncClient, clock: Clock) -> None:
         self._client = client
         self._known = Fresh(self._ask, clock, FRESH_S)
+        self._clock = clock
+        self._last: Mapping[tuple[str, str], Capability] = {}
+        self.fresh_until = 0.0
+        """Until when the last answer is believed, in the clock's seconds."""
 
     async def of(self, kind: Kind, name: str) -> Capability:
         known = await self._known.get()
@@ -112,10 +144,20 @@ class Capabilities:
             return Capability(DOES_NOT_ANSWER)
         return known.get((kind, name), Capability(NOT_DONE_HERE))
 
+    def last(self, kind: Kind, name: str) -> Capability:
+        """What the executor told of it last, without asking; an empty one when it told nothing."""
+        return self._last.get((kind, name), Capability())
+
     async def reachable(self) -> bool:
         return await self._known.get() is not None
 
-    async def _ask(self) -> dict[tuple[str, str], Capability] | None:
+    async def _ask(self) -> Mapping[tuple[str, str], Capability] | None:
+        known = await self._asked()
+        self._last = known or {}
+        self.fresh_until = self._clock() + FRESH_S
+        return known
+
+    async def _asked(self) -> Mapping[tuple[str, str], Capability] | None:
         try:
             response = await self._client.get("/providers")
             response.raise_for_status()
@@ -127,19 +169,23 @@ class Capabilities:
 
 
 def _capability(row: _Row) -> Capability:
+    broken = None
     if row.status != "available" or not row.sellable:
-        return Capability(
-            Refusal(
-                code="sandbox_unavailable" if row.kind == "compute" else "no_providers",
-                reason=row.reason or "not sold",
-                retry_after_s=HOST_RETRY_S,
-            )
+        broken = Refusal(
+            code="sandbox_unavailable" if (row.kind, row.name) == ("compute", "local") else "no_providers",
+            reason=row.reason or "not sold",
+            retry_after_s=HOST_RETRY_S,
         )
     languages = row.languages
     return Capability(
+        broken=broken,
         busy=_busy(row.retry_after_s) if row.accepting is False else None,
         languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
+        networks=row.networks,
+        spendable_atomic=row.spendable_atomic,
+        success_rate=row.success_rate,
+        typical_ms=row.typical_ms,
     )
 
 

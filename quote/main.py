@@ -6,19 +6,25 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from quote.answers import Answers
 from quote.capabilities import Capabilities
 from quote.fanout import QuoteEngine
 from quote.market import Market
 from quote.outside import Outside
 from quote.providers.base import Context, find_providers
-from quote.routes import router
+from quote.routes import card_router, router
 from quote.settings import QuoteSettings
+from quote.shelf import Shelf
 from shared.clock import Clock, system_clock
 from shared.health import Check, health_router
 from shared.http import internal_client, new_app
+from shared.remote import RemoteSettings
 from shared.serve import lazy_app
 
 SERVICE = "galaksio-quote"
+LATE_S = 2.0
+"""What a question to a provider may take beyond the time that its asker waits, for the next asker."""
+REMOTE_URLS = sorted(name for name in RemoteSettings.model_fields if name.endswith("_url"))
 
 
 def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
@@ -30,14 +36,19 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
         async with (
             internal_client(settings.executor_url, token, settings.deadline_s) as client,
             Outside(settings.deadline_s) as outside,
+            _market(settings, clock) as market,
         ):
+            app.state.market = market
+            app.state.answers = Answers(clock, lambda: market.changes)
             app.state.capabilities = Capabilities(client, clock)
             app.state.engine = QuoteEngine(
-                find_providers(Context(settings, app.state.capabilities, Market(), outside)),
+                find_providers(Context(settings, app.state.capabilities, market, outside)),
                 network=settings.x402_network,
                 deadline_s=settings.deadline_s,
                 valid_s=settings.valid_s,
                 clock=clock,
+                capabilities=app.state.capabilities,
+                measures=market.measures,
             )
             yield
 
@@ -56,8 +67,27 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
         return Check("unhealthy", f"the executor at {settings.executor_url} does not answer", critical=False)
 
     app.include_router(health_router(SERVICE, {"executor": settings.executor_url}, {"executor": executor}))
+    app.include_router(card_router)
     app.include_router(router)
+    app.include_router(router, prefix="/v2")
     return app
+
+
+@asynccontextmanager
+async def _market(settings: QuoteSettings, clock: Clock) -> AsyncIterator[Market]:
+    """The market of this host, shared with all that ask the same providers at the same addresses."""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    market = Market(
+        ttl_s=settings.cache_ttl_s,
+        clock=clock,
+        shelf=Shelf(redis_url, scope=" ".join(getattr(settings, name) for name in REMOTE_URLS)),
+        flight_s=settings.deadline_s + LATE_S,
+    )
+    await market.open()
+    try:
+        yield market
+    finally:
+        await market.close()
 
 
 def __getattr__(name: str) -> Any:

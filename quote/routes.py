@@ -1,129 +1,150 @@
 """HTTP of the quote service: parse, ask the engine, answer."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Body, Request
+from fastapi.responses import Response
 
-from quote.asks import StoreAsk, parse_ask
-from quote.capabilities import Needs
+from quote.answers import Answer, Answers, ToldAgain, key_of
+from quote.asks import ASKS
+from quote.comparisons import Comparison, Hybrid, StoreComparison, compare, compare_inferred, earliest_end
 from quote.fanout import QuoteEngine
+from quote.negotiation import preferred
+from quote.rows import provider_rows
+from quote.tables import csv_table, markdown_table
 from shared import __version__
-from shared.errors import BadRequest
-from shared.quotes import ProviderList, ProviderRow, QuoteList
+from shared.clock import iso
+from shared.errors import BadRequest, GalaksioError
+from shared.quotes import OPERATIONS, ProviderList
 
-router = APIRouter(tags=["quotes"])
+OneKind = StoreComparison | Comparison
+AnyKind = Hybrid | OneKind
+JSON, CSV, MARKDOWN = "application/json", "text/csv", "text/markdown"
+TABLES = {CSV: csv_table, MARKDOWN: markdown_table}
+
+router = APIRouter(tags=["quotes"], route_class=ToldAgain)
+card_router = APIRouter(tags=["quotes"], route_class=ToldAgain)
 JsonBody = Annotated[dict[str, Any], Body(default_factory=dict)]
 
 
-class Comparison(QuoteList):
-    """All prices for one operation."""
-
-    operation: str
-
-
-class StoreComparison(Comparison):
-    """All prices for storing; `file_size_mb` is in 10^6 bytes."""
-
-    file_size_mb: float
+def _query() -> dict[str, Any]:
+    """The fields of all asks, as the OpenAPI document wants them for a query."""
+    schemas: dict[str, Any] = {"operation": {"enum": [*OPERATIONS, "hybrid"]}}
+    for ask in ASKS.values():
+        schemas = {**ask.model_json_schema()["properties"], **schemas}
+    return {"parameters": [{"name": name, "in": "query", "schema": schemas[name]} for name in schemas]}
 
 
-async def _compare(request: Request, operation: Any, fields: dict[str, Any]) -> Comparison | StoreComparison:
-    engine: QuoteEngine = request.app.state.engine
-    kind, ask = parse_ask(operation, fields)
-    found = await engine.compare(kind, ask)
-    if isinstance(ask, StoreAsk):
-        return StoreComparison(
-            **dict(found), operation=kind, file_size_mb=round(ask.file_size_bytes / 1e6, 6)
-        )
-    return Comparison(**dict(found), operation=kind)
+_TABLES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {CSV: {}, MARKDOWN: {}}, "description": "JSON, or a table by `Accept`"}
+}
 
 
-@router.get("/")
+@card_router.get("/")
 async def card(request: Request) -> dict[str, Any]:
     """What this service is."""
     engine: QuoteEngine = request.app.state.engine
     return {
         "service": "galaksio-quote",
         "version": __version__,
-        "operations": sorted({provider.kind for provider in engine.providers}),
-        "links": {"docs": "/docs", "health": "/health", "providers": "/providers"},
+        "operations": sorted({one.kind for one in engine.providers if one.disabled is None}),
+        "links": {"docs": "/docs", "health": "/health", "providers": "/providers", "quote": "/quote"},
     }
 
 
-@router.get("/quote")
-async def quote_get(
-    request: Request,
-    *,
-    operation: Annotated[str, Query(description="execute, run, compute, store, storage or cache")],
-    size: Annotated[str | None, Query(description="small, medium or large; or bytes of code or file")] = None,
-    code_size: Annotated[str | None, Query(alias="codeSize", description="bytes of code")] = None,
-    language: str | None = None,
-    timeout_s: Annotated[str | None, Query(alias="timeout", description="seconds a run may take")] = None,
-    dependencies: Annotated[str | None, Query(description="how many packages a run wants")] = None,
-) -> Comparison | StoreComparison:
-    """Prices by query string: `?operation=execute&size=1024` or `?operation=run&size=large&timeout=10`."""
-    fields = {
-        "size": size,
-        "codeSize": code_size,
-        "language": language,
-        "timeout": timeout_s,
-        "dependencies": dependencies,
-    }
-    return await _compare(request, operation, {k: v for k, v in fields.items() if v is not None})
+@card_router.get("/providers")
+async def providers(request: Request) -> ProviderList:
+    """The providers: whether they work, whether the executor can do their work now, what was measured."""
+    state = request.app.state
+    return await provider_rows(state.engine.providers, state.capabilities, state.market)
 
 
-@router.post("/quote/run")
-@router.post("/quote/compute")
-async def quote_run(request: Request, body: JsonBody) -> Comparison:
-    """Prices of a run: `{codeSize, language, size, timeout, dependencies, provider}`."""
-    return await _compare(request, "run", body)
+@router.get(
+    "/quote",
+    response_model=AnyKind,
+    responses=_TABLES,
+    openapi_extra=_query(),
+)
+async def quote_get(request: Request) -> Response:
+    """Prices by query: `?operation=execute&size=1024`, `?operation=store&fileSize=5000000&permanent=true`.
+
+    Without `operation` the fields say what is wanted, as in a POST.
+    """
+    return await _answer(
+        request, lambda: compare_inferred(request.app.state.engine, dict(request.query_params))
+    )
 
 
-@router.post("/quote/store")
-async def quote_store(request: Request, body: JsonBody) -> Comparison | StoreComparison:
-    """Prices of storing: `{fileSize, permanent, ttl, fileName, provider}`."""
-    return await _compare(request, "store", body)
+@router.post("/quote", response_model=AnyKind, responses=_TABLES)
+async def quote_post(request: Request, body: JsonBody) -> Response:
+    """Prices of what the fields, or `operation`, say that is wanted."""
+    return await _answer(request, lambda: compare_inferred(request.app.state.engine, body))
 
 
-@router.post("/quote/cache")
-async def quote_cache(request: Request, body: JsonBody) -> Comparison:
-    """Prices of a cache: `{region, provider}`."""
-    return await _compare(request, "cache", body)
+@router.get("/quote/best", openapi_extra=_query())
+async def quote_best_get(request: Request) -> dict[str, Any]:
+    """The one best price for `?operation=…`, or null, and why each other one is not the best."""
+    return await _best(request, dict(request.query_params))
 
 
 @router.post("/quote/best")
 async def quote_best(request: Request, body: JsonBody) -> dict[str, Any]:
-    """The one best price for `{operation, …}`, or null with the reasons."""
-    fields = dict(body)
-    operation = fields.pop("operation", None)
+    """The one best price for `{operation, …}`, or null, and why each other one is not the best."""
+    return await _best(request, body)
+
+
+@router.get("/quote/{operation}", response_model=OneKind, responses=_TABLES, openapi_extra=_query())
+async def quote_one_get(request: Request, operation: str) -> Response:
+    """Prices of one operation by query: `/quote/store?fileSize=5000000&permanent=true`."""
+    return await _one(request, operation, dict(request.query_params))
+
+
+@router.post("/quote/{operation}", response_model=OneKind, responses=_TABLES)
+async def quote_one(request: Request, operation: str, body: JsonBody) -> Response:
+    """Prices of one operation: run, execute, compute, store, storage or cache.
+
+    - run: `{codeSize, language, size, timeout, dependencies, provider, maxCostUsd}`
+    - store: `{fileSize, permanent, ttl, fileName, provider, maxCostUsd}`
+    - cache: `{region, operations, provider, maxCostUsd}`, or `{size_mb, operation, ttl_hours}`
+    """
+    return await _one(request, operation, body)
+
+
+async def _one(request: Request, operation: str, fields: dict[str, Any]) -> Response:
+    if operation not in OPERATIONS:
+        raise GalaksioError(f"no such route; there are {', '.join(OPERATIONS)}", status=404, code="not_found")
+    return await _answer(request, lambda: compare(request.app.state.engine, operation, fields))
+
+
+async def _best(request: Request, fields: dict[str, Any]) -> dict[str, Any]:
+    operation = fields.get("operation")
     if operation is None:
-        raise BadRequest("operation is required", code="operation_required")
-    found = await _compare(request, operation, fields)
-    reasons = {q.provider: q.metadata["unavailable"] for q in found.quotes if not q.executable}
-    reasons |= {row.provider: row.reason for row in found.declined}
+        raise BadRequest(f"operation is required: {', '.join(OPERATIONS)}", code="operation_required")
+    found = await compare(request.app.state.engine, operation, fields)
+    declined = {row.provider: row.reason for row in found.declined}
     return {
         "operation": found.operation,
         "best": found.best.model_dump() if found.best else None,
         "considered": found.count + len(found.declined),
-        "unavailable": reasons,
+        "unavailable": {q.provider: q.not_chosen for q in found.quotes if not q.executable} | declined,
+        "not_chosen": {q.provider: q.not_chosen for q in found.quotes if q.not_chosen is not None} | declined,
     }
 
 
-@router.get("/providers")
-async def providers(request: Request) -> ProviderList:
-    """The providers asked here, and whether the executor can do their work now."""
-    engine: QuoteEngine = request.app.state.engine
-    rows = []
-    for provider in engine.providers:
-        capability = await request.app.state.capabilities.of(provider.kind, provider.name)
-        refusal = capability.refusal(Needs())
-        rows.append(
-            ProviderRow(
-                name=provider.name,
-                kind=provider.kind,
-                status="available" if capability.broken is None else "unavailable",
-                reason=refusal.reason if refusal else None,
-                refusal=refusal,
-            )
-        )
-    return ProviderList(providers=rows, count=len(rows))
+async def _answer(request: Request, comparing: Callable[[], Awaitable[AnyKind]]) -> Response:
+    """What `comparing` finds, in the form that is wanted; kept for a moment for equal requests."""
+    answers: Answers = request.app.state.answers
+    state = answers.state()
+    found = await comparing()
+    answer = _written(found, preferred(request.headers.get("accept", ""), (JSON, *TABLES)))
+    until = request.app.state.capabilities.fresh_until
+    if earliest_end(found) > iso(until):
+        answers.keep(await key_of(request), answer, until, state)
+    return answer.response()
+
+
+def _written(found: AnyKind, media_type: str) -> Answer:
+    table = TABLES.get(media_type)
+    text = found.model_dump_json() if table is None else table(found.lists())
+    return Answer(text.encode(), media_type)

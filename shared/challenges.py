@@ -4,14 +4,15 @@ v1 stands in the body, v2 in the `PAYMENT-REQUIRED` header. A challenge is never
 an asset that is not in the x402 package's table of dollar tokens has no price here.
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 from x402.http.constants import PAYMENT_REQUIRED_HEADER
-from x402.http.utils import safe_base64_decode
 from x402.mechanisms.evm.default_assets import DEFAULT_ASSETS
 from x402.mechanisms.evm.v1.constants import V1_NETWORK_CHAIN_IDS
 
@@ -19,8 +20,11 @@ from shared.money import MAX_ATOMIC, USD_DECIMALS, ceil_div
 
 SCHEME = "exact"
 MAX_ACCEPTS = 32
+MAX_TIMEOUT_S = 30 * 86_400
+"""A payment that could be taken for longer after it was signed is not what a call wants."""
+_MAX_UINT256 = 2**256 - 1
 _MAX_DIGITS = 78
-"""Of a 256-bit number."""
+_NOBODY = "0x" + "0" * 40
 _ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 
 
@@ -59,13 +63,13 @@ class Challenge:
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(strict=True, populate_by_name=True)
+    model_config = ConfigDict(strict=True)
 
     scheme: str
     network: str
     asset: str = Field(pattern=_ADDRESS)
     pay_to: str = Field(alias="payTo", pattern=_ADDRESS)
-    max_timeout_s: int = Field(alias="maxTimeoutSeconds", ge=1, le=10**9)
+    max_timeout_s: int = Field(alias="maxTimeoutSeconds", ge=1)
 
 
 def read_challenge(status: int, headers: Mapping[str, str], body: bytes) -> Challenge:
@@ -74,7 +78,7 @@ def read_challenge(status: int, headers: Mapping[str, str], body: bytes) -> Chal
         raise ChallengeError(f"answered {status} where a 402 with a price was expected")
     document = _document(headers, body)
     version, entries = document.get("x402Version"), document.get("accepts")
-    if version not in (1, 2) or isinstance(version, bool):
+    if type(version) is not int or version not in (1, 2):
         raise ChallengeError("its 402 is neither x402 v1 nor v2")
     if not isinstance(entries, list) or not entries:
         raise ChallengeError("its 402 accepts no payment at all")
@@ -96,8 +100,11 @@ def _document(headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
     named = {name.lower(): value for name, value in headers.items()}
     encoded = named.get(PAYMENT_REQUIRED_HEADER.lower())
     try:
-        document = json.loads(safe_base64_decode(encoded) if encoded else body)
-    except (ValueError, RecursionError):
+        # It bounds the depth by itself, and takes no half of a surrogate pair.
+        document = from_json(base64.b64decode(encoded) if encoded else body, allow_inf_nan=False)
+        # 1e999 is read as infinity, which cannot be echoed: it is no JSON any more.
+        json.dumps(document, allow_nan=False)
+    except ValueError:
         raise ChallengeError("its 402 is not JSON") from None
     if not isinstance(document, dict):
         raise ChallengeError("its 402 is not a JSON object")
@@ -111,6 +118,10 @@ def _read(entry: Any, version: int) -> Wanted:
         raise ChallengeError("an entry is not as x402 has it") from None
     if read.scheme != SCHEME:
         raise ChallengeError(f"only the scheme `{SCHEME}` can be paid")
+    if read.pay_to == _NOBODY:
+        raise ChallengeError("the payment would go to nobody's address")
+    if read.max_timeout_s > MAX_TIMEOUT_S:
+        raise ChallengeError("the payment would hold for over 30 days")
     chain_id = _chain_id(read.network, version)
     token = _token(chain_id, read.asset)
     amount = _amount(entry.get("maxAmountRequired" if version == 1 else "amount"))
@@ -133,7 +144,7 @@ def _read(entry: Any, version: int) -> Wanted:
 def _chain_id(network: str, version: int) -> int:
     known = V1_NETWORK_CHAIN_IDS.get(network) if version == 1 else None
     space, _, number = network.partition(":")
-    if known is None and space == "eip155" and number.isascii() and number.isdecimal() and len(number) < 20:
+    if known is None and space == "eip155" and len(number) < 20 and _is_number(number):
         known = int(number)
     if known is None:
         raise ChallengeError("the network is not known here")
@@ -148,11 +159,19 @@ def _token(chain_id: int, asset: str) -> dict[str, Any]:
 
 
 def _amount(value: Any) -> int:
-    if not (isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS):
+    if not isinstance(value, str) or len(value) > _MAX_DIGITS or not _is_number(value):
         raise ChallengeError("the amount is not a whole number")
-    if int(value) == 0:
+    amount = int(value)
+    if amount == 0:
         raise ChallengeError("the amount is zero, which is no price")
-    return int(value)
+    if amount > _MAX_UINT256:
+        raise ChallengeError("the amount is more than a token can hold")
+    return amount
+
+
+def _is_number(text: str) -> bool:
+    """Digits as a program writes them: `int` also reads `١٢`, `1_000` and `007`."""
+    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
 
 
 def _in_usd(amount: int, decimals: int) -> int:

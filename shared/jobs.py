@@ -5,11 +5,13 @@ JSON is camelCase; snake_case is accepted too. `api.md` (Broker, Executor) fixes
 
 import base64
 import binascii
+import json
 import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -56,6 +58,8 @@ MAX_ENV = 64
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9._-][A-Za-z0-9._ -]{0,127}")
 
+MAX_UPSTREAM_BYTES = 32 * 1024
+
 JobStatus = Literal[
     "awaiting_payment",
     "payment_required",
@@ -73,6 +77,24 @@ class Wire(BaseModel):
     """camelCase outside, snake_case inside; both are read."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+
+def _bounded(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is too long to be kept with every result, or no JSON, is left out."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return value if len(text) <= MAX_UPSTREAM_BYTES else None
+
+
+Upstream = Annotated[
+    dict[str, Any] | None, AfterValidator(_bounded), Field(exclude_if=lambda value: value is None)
+]
+"""What somebody else was paid for the work, and says of it; not there where nobody was asked.
+
+`paidUsd`, `transaction`, `network` and `payTo` are null where nothing was paid.
+"""
 
 
 def _known_size(value: Any) -> Any:
@@ -224,3 +246,4 @@ class RunResult(Wire):
     """What the asked packages were resolved to, as `name==version`; null where none were asked for."""
     encoding: Literal["utf-8", "base64"] = "utf-8"
     files: list[OutputFile] = Field(default_factory=list)
+    upstream: Upstream = None

@@ -19,6 +19,11 @@ OPERATIONS: dict[str, Kind] = {
 
 EXECUTOR_BUSY = "executor_busy"
 """The code of a refusal that ends by itself, as soon as a slot or a place in the queue is free."""
+EXECUTOR_FUNDS = "executor_funds"
+"""The code of a refusal that ends when the executor may spend enough again."""
+PROVIDER_FAILING = "provider_failing"
+"""The code of a refusal that ends when a provider that kept failing answers again."""
+PROVIDER_DISABLED = "provider_disabled"
 MAX_RETRY_S = 3600
 
 
@@ -77,7 +82,7 @@ class Declined(BaseModel):
 
 
 class QuoteList(BaseModel):
-    """All answers, cheapest first. `best` is the cheapest that can be bought, or null."""
+    """All answers in the order of choice. `best` is the first, or null when none can be bought."""
 
     quotes: list[Quote]
     best: Quote | None = None
@@ -85,14 +90,42 @@ class QuoteList(BaseModel):
     declined: list[Declined] = Field(default_factory=list)
 
 
+class LastError(BaseModel):
+    """What went wrong last with a provider; `text` is ours, never what it said."""
+
+    text: str
+    at: str
+
+
+class PriceSample(BaseModel):
+    """The last price that a provider named, and for what."""
+
+    price_usd: str
+    at: str
+    of: dict[str, Any] = Field(default_factory=dict)
+
+
 class ProviderRow(BaseModel):
-    """A provider that is asked for prices: whether it works, and why it takes no work now (null: it does)."""
+    """A provider that is asked for prices: whether it works, and why it takes no work now (null: it does).
+
+    `circuit` is open while it is not asked because it kept failing. `success_rate` (0 to 1) and `typical_ms`
+    are of its last answers to quote, `jobs_success_rate` and `jobs_typical_ms` of the executor's last jobs
+    with it; null before the first.
+    """
 
     name: str
     kind: Kind
-    status: Literal["available", "unavailable"]
+    status: Literal["available", "unavailable", "disabled"]
     reason: str | None = None
     refusal: Refusal | None = None
+    circuit: Literal["closed", "open", "half_open"] = "closed"
+    success_rate: float | None = None
+    typical_ms: int | None = None
+    jobs_success_rate: float | None = None
+    jobs_typical_ms: int | None = None
+    last_error: LastError | None = None
+    last_asked: str | None = None
+    price_sample: PriceSample | None = None
 
 
 class ProviderList(BaseModel):

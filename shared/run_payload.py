@@ -39,11 +39,7 @@ def parse_run_request(body: Any) -> RunRequest:
         raise BadRequest(
             f"taskType must be one of {', '.join(sorted(RUN_TASK_TYPES))}", code="unknown_task_type"
         )
-    code = _code_of(task)
-    if not isinstance(code, str) or not code.strip():
-        raise BadRequest("code is required", code="code_required")
-    if "\0" in code:
-        raise GalaksioError("code contains a NUL byte", status=422, code="nul_in_code")
+    code = check_code(_code_of(task))
     if not _is_text(task):
         raise GalaksioError(
             "a lone surrogate is no text and cannot be passed on", status=422, code="invalid_text"
@@ -65,12 +61,28 @@ def parse_run_request(body: Any) -> RunRequest:
     return request
 
 
+def check_code(code: Any) -> str:
+    """The code, which is a text with something in it. Raises as `parse_run_request` does."""
+    if not isinstance(code, str) or not code.strip():
+        raise BadRequest("code is required", code="code_required")
+    if "\0" in code:
+        raise GalaksioError("code contains a NUL byte", status=422, code="nul_in_code")
+    return code
+
+
+def has_code(task: dict[str, Any]) -> bool:
+    """Whether the code came along, wherever it stands."""
+    return _code_of(task) is not None
+
+
 def _is_text(value: Any) -> bool:
     """JSON may spell half a character (`"\\ud800"`); no program can be given one."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
+    except RecursionError:  # just shallow enough to be read
+        raise BadRequest("the body is nested too deeply", code="invalid_body") from None
     return True
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 
 from shared.errors import BadRequest, GalaksioError, describe_validation
-from shared.jobs import Wire
+from shared.jobs import Upstream, Wire
 
 STORE_TASK_TYPES = frozenset({"store", "storage"})
 MAX_TTL_S = 10 * 365 * 86_400
@@ -86,7 +86,10 @@ class StoreRequest(Wire):
 
 
 class StoreResult(Wire):
-    """Content that is kept. `expires_at` is ISO 8601, null for what is kept for good; `size` is bytes."""
+    """Content that is kept. `size` is bytes, `expires_at` ISO 8601.
+
+    It is null for what is kept for good, and for what is not `permanent` where its keeper names no end.
+    """
 
     cid: str
     url: str
@@ -97,6 +100,7 @@ class StoreResult(Wire):
     sha256: str
     content_type: str
     filename: str | None
+    upstream: Upstream = None
 
 
 class UploadInfo(Wire):

@@ -1,6 +1,7 @@
 """Alembic environment of the broker's tables; run through `Database.migrate`."""
 
-import broker.accounts.tables  # noqa: F401 - declares its tables
+import broker.a2a.tables
+import broker.accounts.tables  # noqa: F401 - these declare their tables
 from broker.tables import metadata
 from shared.database import run_migrations
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal, get_args
 
 from starlette.datastructures import State
 
@@ -14,6 +14,8 @@ from shared.errors import BadRequest
 
 Params = Mapping[str, str]
 """What the path of a route says, by name."""
+Mode = Literal["execute", "instructions"]
+"""Whether the work is done here, or the customer is told how to buy it from the provider (api.md)."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Work:
     `meaning` is what the request hash is taken over, `priced` what the offer's key is, where that is less;
     `ask` are the fields for the quote service, to which the size of what is at `url` is added when a price is
     named; `task` is what the executor is told; `content` is handed to it before the job; `time_limit_s`
-    bounds the work.
+    bounds the work. `mode` is None where the customer leaves it to the host.
     """
 
     meaning: dict[str, Any]
@@ -35,6 +37,7 @@ class Work:
     priced: dict[str, Any] | None = None
     content: bytes | None = None
     url: str | None = None
+    mode: Mode | None = None
     transfer_s: float = 0
     """How long its body may take to come, after the payment was signed."""
 
@@ -91,8 +94,36 @@ def told(operation: Operation, kept: bytes, to: Shown) -> bytes:
     if operation.shown is None:
         return kept
     answer = json.loads(kept)
+    if "result" not in answer:
+        return kept
     answer["result"] = operation.shown(answer["result"], to)
     return json.dumps(answer, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def mode_of(fields: Any) -> tuple[Any, Mode | None]:
+    """The fields of a body without `options.fulfilment` (or `fulfilment`), and what it says.
+
+    Raises `BadRequest` for another word.
+    """
+    if not isinstance(fields, dict):
+        return fields, None
+    options = fields.get("options")
+    said = options.get("fulfilment") if isinstance(options, dict) else None
+    said = fields.get("fulfilment") if said is None else said
+    rest = {name: value for name, value in fields.items() if name != "fulfilment"}
+    if isinstance(options, dict):
+        rest["options"] = {name: value for name, value in options.items() if name != "fulfilment"}
+    if said is None:
+        return rest, None
+    for mode in get_args(Mode):
+        if said == mode:
+            return rest, mode
+    raise BadRequest("fulfilment must be execute or instructions", code="invalid_request")
+
+
+def with_mode(meaning: dict[str, Any], mode: Mode | None) -> dict[str, Any]:
+    """What a body means, its mode included where it names one."""
+    return meaning if mode is None else {**meaning, "fulfilment": mode}
 
 
 def read_json(body: bytes) -> Any:

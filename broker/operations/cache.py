@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError
 from starlette.datastructures import State
 
-from broker.operations.base import Operation, Params, Shown, Work, read_json
+from broker.operations.base import Mode, Operation, Params, Shown, Work, mode_of, read_json, with_mode
 from shared.caches.limits import OPERATIONS_INCLUDED, OPERATIONS_MAX, TTL_MAX_S
 from shared.caches.router import CacheRouter, backend_of
 from shared.caches.wire import CacheCreated, CacheToppedUp
+from shared.caches.xcache import id_of_xcache
 from shared.errors import BadRequest, Unavailable, describe_validation
 from shared.jobs import Wire
 from shared.money import ceil_div
@@ -36,19 +37,26 @@ class TopUp(Wire):
 
 
 def _create_work(body: bytes, _: Params) -> Work:
-    asked = _read(CacheCreate, body)
+    asked, mode = _read(CacheCreate, body)
     return Work(
-        meaning=asked.model_dump(mode="json"),
+        meaning=with_mode(asked.model_dump(mode="json"), mode),
         ask={"region": asked.region, "provider": asked.provider},
         task={"cacheOperation": "create", "cacheRegion": asked.region, "cacheTtl": asked.ttl},
         time_limit_s=TIME_LIMIT_S,
         provider=asked.provider,
         max_cost_usd=asked.max_cost_usd,
+        mode=mode,
     )
 
 
 def _topup_work(body: bytes, params: Params) -> Work:
-    asked, cache_id = _read(TopUp, body or b"{}"), params["cacheId"]
+    (asked, mode), cache_id = _read(TopUp, body or b"{}"), params["cacheId"]
+    if backend_of(cache_id) == "xcache":
+        raise BadRequest(
+            "no more operations are sold for a cache at xcache: make a new cache", code="cannot_top_up"
+        )
+    if mode == "instructions":
+        raise BadRequest("only this host can top its caches up", code="invalid_request")
     operations = ceil_div(asked.operations, OPERATIONS_INCLUDED) * OPERATIONS_INCLUDED
     return Work(
         meaning={"cacheId": cache_id, **asked.model_dump(mode="json")},
@@ -56,21 +64,27 @@ def _topup_work(body: bytes, params: Params) -> Work:
         task={"cacheOperation": "topup", "cacheId": cache_id, "cacheOperations": operations},
         time_limit_s=TIME_LIMIT_S,
         max_cost_usd=asked.max_cost_usd,
+        mode="execute",
     )
 
 
-def _read(model: type[AskedT], body: bytes) -> AskedT:
-    fields = read_json(body)
+def _read(model: type[AskedT], body: bytes) -> tuple[AskedT, Mode | None]:
+    fields, mode = mode_of(read_json(body))
     if not isinstance(fields, dict):
         raise BadRequest("the body must be a JSON object", code="invalid_body")
     try:
-        return model.model_validate({name: value for name, value in fields.items() if value is not None})
+        given = {name: value for name, value in fields.items() if value is not None}
+        return model.model_validate(given), mode
     except ValidationError as exc:
         raise BadRequest(describe_validation(exc.errors()), code="invalid_request") from None
 
 
 def _created(answer: Any) -> dict[str, object]:
-    return _understood(CacheCreated, answer)
+    """Under the id that tells where the cache is."""
+    created = _understood(CacheCreated, answer)
+    if answer.get("provider") != "xcache":
+        return created
+    return {**created, "cacheId": id_of_xcache(str(created["cacheId"]))}
 
 
 def _topped_up(answer: Any) -> dict[str, object]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from broker.operations.base import Operation, Params, Work, read_json
+from broker.operations.base import Operation, Params, Work, mode_of, read_json, with_mode
 from shared.errors import Unavailable
 from shared.jobs import (
     DEFAULT_TIMEOUT_S,
@@ -18,22 +18,25 @@ from shared.run_payload import parse_run_request
 
 
 def _run_work(body: bytes, _: Params) -> Work:
-    request = parse_run_request(read_json(body))
+    fields, mode = mode_of(read_json(body))
+    request = parse_run_request(fields)
     task = request.model_dump(mode="json", exclude={"provider", "max_cost_usd"})
     return Work(
-        meaning=request.model_dump(mode="json"),
+        meaning=with_mode(request.model_dump(mode="json"), mode),
         ask={
             "codeSize": len(request.code.encode()),
             "language": request.language,
             "size": request.size,
             "timeout": request.timeout_s,
             "dependencies": len(request.dependencies),
+            "inputs": bool(request.stdin or request.args or request.files or request.env),
             "provider": request.provider,
         },
         task=task,
         time_limit_s=request.timeout_s,
         provider=request.provider,
         max_cost_usd=request.max_cost_usd,
+        mode=mode,
     )
 
 

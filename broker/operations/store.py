@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from broker.operations.base import Operation, Params, Shown, Work, read_json
+from broker.operations.base import Mode, Operation, Params, Shown, Work, mode_of, read_json, with_mode
 from broker.uploads import Upload, options_of
 from shared.errors import BadRequest, Unavailable, describe_validation
 from shared.jobs import Wire
@@ -28,18 +28,18 @@ class Conditions(Wire):
 
 
 def _store_work(body: bytes, _: Params) -> Work:
-    fields = read_json(body)
+    fields, mode = mode_of(read_json(body))
     if isinstance(fields, dict):
         fields = _without_ours(fields)
         if isinstance(fields.get("options"), dict):
             fields["options"] = _without_ours(fields["options"])
     request, conditions = parse_store_request(fields), _conditions(fields)
     if request.url is not None:
-        return _work(request, conditions, {"url": request.url}, None, url=request.url)
+        return _work(request, conditions, {"url": request.url}, None, url=request.url, mode=mode)
     content = request.content()
     typed = request.model_copy(update={"content_type": request.type_of_data()})
     digest = {"sha256": hashlib.sha256(content).hexdigest()}
-    return _work(typed, conditions, digest, len(content), content=content)
+    return _work(typed, conditions, digest, len(content), content=content, mode=mode)
 
 
 def _without_ours(fields: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _uploaded_work(upload: Upload) -> Work:
     """A multipart body as far as it was read. What it costs depends on its length and its options alone."""
     if not upload.has_file:
         raise BadRequest("file is required: send the content as the field `file`", code="data_required")
-    fields = options_of(upload.fields)
+    fields, mode = mode_of(options_of(upload.fields))
     request = parse_store_request(
         {
             "filename": upload.file_name,
@@ -61,7 +61,7 @@ def _uploaded_work(upload: Upload) -> Work:
         }
     )
     size_bytes = upload.file_bytes if upload.declared_bytes is None else upload.declared_bytes
-    return _work(request, _conditions(fields), {}, size_bytes, priced=True)
+    return _work(request, _conditions(fields), {}, size_bytes, priced=True, mode=mode)
 
 
 _UPLOAD_FIELDS = ("filename", "fileName", "contentType", "permanent", "ttl")
@@ -76,18 +76,20 @@ def _work(
     content: bytes | None = None,
     url: str | None = None,
     priced: bool = False,
+    mode: Mode | None = None,
 ) -> Work:
     keeping = {"permanent": request.permanent, "ttl": None if request.permanent else request.ttl_s}
     wanted = conditions.model_dump(mode="json")
     task = request.model_copy(update={"data": None, "encoding": "utf-8", "upload": None})
+    meaning = {
+        **source,
+        **keeping,
+        **wanted,
+        "filename": request.filename,
+        "contentType": request.content_type,
+    }
     return Work(
-        meaning={
-            **source,
-            **keeping,
-            **wanted,
-            "filename": request.filename,
-            "contentType": request.content_type,
-        },
+        meaning=with_mode(meaning, mode),
         ask={
             "fileSize": size_bytes,
             "permanent": request.permanent,
@@ -98,10 +100,11 @@ def _work(
         time_limit_s=TIME_LIMIT_S,
         provider=conditions.provider,
         max_cost_usd=conditions.max_cost_usd,
-        priced={"bytes": size_bytes, **keeping, **wanted} if priced else None,
+        priced=with_mode({"bytes": size_bytes, **keeping, **wanted}, mode) if priced else None,
         transfer_s=min(LONGEST_TRANSFER_S, (size_bytes or 0) / SLOWEST_BYTES_PER_S),
         content=content,
         url=url,
+        mode=mode,
     )
 
 

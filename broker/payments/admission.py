@@ -52,24 +52,28 @@ def nobody_sells(found: QuoteList) -> GalaksioError:
     """What to answer when none of the quotes can be bought.
 
     503 `executor_busy` when a full executor is all that stands in the way of one of them, 400 when waiting
-    would not help any of them, else 503 with the code they agree on or `no_providers`.
+    would not help any of them, else 503 with the code they agree on or `no_providers`. Whoever sells such
+    work to nobody does not count, unless that is everybody.
     """
     refusals = [quote.refusal for quote in found.quotes if quote.refusal is not None]
     reasons = {row.provider: row.reason for row in found.declined}
     reasons |= {quote.provider: str(quote.metadata.get("unavailable", "")) for quote in found.quotes}
     extra = {"providers": reasons}
     waits = [refusal.retry_after_s for refusal in refusals if refusal.retry_after_s is not None]
+    failing = [row.retry_after_s for row in found.declined if row.retry_after_s is not None]
     busy = [refusal for refusal in refusals if refusal.code == EXECUTOR_BUSY]
     if busy:
         text = f"{busy[0].reason}; nothing was charged"
         return Unavailable(text, code=EXECUTOR_BUSY, retry_after_s=min(waits), extra=extra)
-    all_say_why = refusals and len(refusals) == len(found.quotes) and not found.declined
+    if found.declined and not found.quotes and not failing:
+        return BadRequest(f"nobody sells this: {found.declined[0].reason}", code="not_sold", extra=extra)
+    all_say_why = refusals and len(refusals) == len(found.quotes) and not failing
     if all_say_why and not waits:
         return BadRequest(refusals[0].reason, code=refusals[0].code, extra=extra)
     codes = {refusal.code for refusal in refusals} if all_say_why else set()
     return Unavailable(
         "No providers available",
         code=codes.pop() if len(codes) == 1 else "no_providers",
-        retry_after_s=min(waits, default=RETRY_S),
+        retry_after_s=min([*waits, *failing], default=RETRY_S),
         extra=extra,
     )

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from broker.clients import ExecutorClient
+from broker.clients import ExecutorClient, Unreachable
 from broker.operations import OPERATIONS
 from broker.payments.chain import Chain
 from broker.payments.checks import SETTLE_MARGIN_S
+from broker.payments.choice import alternatives_to
+from broker.payments.instructions import instructed, is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, KeptResult, PaymentRow, Reservation
 from broker.payments.results import Results
@@ -30,6 +32,10 @@ LONGEST_RETRY_MS = 300_000
 EXPIRY_MARGIN_S = 120
 """How long after `validBefore` an unused authorization is believed to stay unused: clocks differ."""
 UNDO_AT_ONCE, UNDO_AGAIN_MS = 16, 5_000
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+"""Between the tries to reach the executor with work that is paid for."""
+PATIENCE_S = 600.0
+"""How long such work is tried again before its price is owed back."""
 ALARM_AFTER = 10
 """So many fruitless looks at an unknown settlement are worth a person's attention."""
 
@@ -116,7 +122,13 @@ class Fulfilment:
         if again and not paid_ahead and self._too_late(payment):
             return Ended(await self._void(payment, job, "authorization_expired", undo=_leaves(job)))
         try:
-            kept = await self._results.keep(job.id, await self._do(payment, job))
+            job, done = await self._done(payment, job)
+            kept = await self._results.keep(job.id, done)
+        except Unreachable as error:
+            if paid_ahead and self._patience_left(payment):
+                # Nobody knows what the executor did: the payment is taken up again when its lease runs out.
+                return Ended(payment)
+            return await self._failed(payment, job, error)
         except GalaksioError as error:
             return await self._failed(payment, job, error)
         except Exception:
@@ -124,22 +136,47 @@ class Fulfilment:
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
             return await self._failed(payment, job, ours)
         payment = await self._ledger.keep_result(payment, kept)
+        if paid_ahead:
+            await self._discard_upload(job)  # somebody else keeps it now, or it has become ours
         ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
         return replace(ended, kept=kept)
+
+    async def _done(self, payment: PaymentRow, job: JobRow) -> tuple[JobRow, dict[str, object]]:
+        """The work done, by its provider or by the next one when that fails; the job says by whom."""
+        if is_instructed(job.quote):
+            return job, instructed(job.id, job.operation, job.quote, payment.amount_atomic)
+        paid_ahead = payment.transaction_hash is not None
+        while True:
+            try:
+                return job, await self._do(payment, job)
+            except Unreachable:
+                raise
+            except GalaksioError as error:
+                others = alternatives_to(job.quote, job.provider, paid_ahead=paid_ahead)
+                if error.status < 500 or not others or not (paid_ahead or self._time_is_left(payment, job)):
+                    raise
+                log.warning("given_to_the_next", job_id=job.id, failed=job.provider, to=others[0])
+                job = await self._ledger.give_to(payment, job, others[0])
 
     async def _failed(self, payment: PaymentRow, job: JobRow, error: GalaksioError) -> Ended:
         """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
         if payment.transaction_hash is not None:
-            return Ended(await self._ledger.owe_refund(payment, error.code), error=error)
+            payment = await self._ledger.owe_refund(payment, error.code)
+            await self._discard_upload(job)
+            log.warning("refund_owed", job_id=job.id, amount_atomic=payment.amount_atomic, code=error.code)
+            return Ended(payment, error=error)
         return Ended(await self._void(payment, job, error.code, undo=_leaves(job)), error=error)
 
     async def _void(self, payment: PaymentRow, job: JobRow, reason: str, *, undo: bool = False) -> PaymentRow:
         """Nothing is charged, and what was uploaded for the job does not wait for it any longer."""
         payment = await self._ledger.void(payment, reason, undo=undo)
+        await self._discard_upload(job)
+        return payment
+
+    async def _discard_upload(self, job: JobRow) -> None:
         upload_id = (job.task or {}).get("upload")
         if upload_id is not None:
             await self._executor.discard(upload_id)
-        return payment
 
     async def take_back(self) -> int:
         """Have what unpaid jobs left behind removed; returns how many that was."""
@@ -159,11 +196,33 @@ class Fulfilment:
         return True
 
     async def _do(self, payment: PaymentRow, job: JobRow) -> dict[str, object]:
-        operation = OPERATIONS[job.operation]
-        result = await self._executor.execute(
-            job.id, operation.task_type, job.provider, job.task or {}, job.time_limit_ms / 1000
-        )
+        """The answer of the job's provider. Paid ahead, an executor that is starting again is waited for."""
+        operation, limit_s = OPERATIONS[job.operation], job.time_limit_ms / 1000
+        spend_atomic = _may_spend(payment, job)
+        pauses = list(RETRY_PAUSES_S) if payment.transaction_hash is not None else []
+        while True:
+            try:
+                result = await self._executor.execute(
+                    job.id,
+                    operation.task_type,
+                    job.provider,
+                    job.task or {},
+                    limit_s,
+                    max_spend_atomic=spend_atomic,
+                )
+                break
+            except Unreachable:
+                if not pauses:
+                    raise
+            await asyncio.sleep(pauses.pop(0))
         return completed(job, operation.read_result(result), payment.amount_atomic)
+
+    def _patience_left(self, payment: PaymentRow) -> bool:
+        return self._clock() - payment.created_at / 1000 < PATIENCE_S
+
+    def _time_is_left(self, payment: PaymentRow, job: JobRow) -> bool:
+        """Whether the authorization outlives another try at the work."""
+        return payment.valid_before > self._clock() + job.time_limit_ms / 1000 + SETTLE_MARGIN_S
 
     def _too_late(self, payment: PaymentRow) -> bool:
         return payment.valid_before < self._clock() + SETTLE_MARGIN_S / 2
@@ -223,6 +282,19 @@ class Fulfilment:
         if job is None:
             raise GalaksioError("the job of this payment cannot be found", code="job_missing")
         return job
+
+
+def _may_spend(payment: PaymentRow, job: JobRow) -> int:
+    """What may be paid to others for the job, in atomic units: nothing before its customer has paid.
+
+    The provider that was chosen may take what it said. One that does its work instead may take as much as
+    the customer paid: the fee is given up before a customer is.
+    """
+    if payment.transaction_hash is None:
+        return 0
+    if job.provider != job.quote.get("provider"):
+        return payment.amount_atomic
+    return min(payment.amount_atomic, int(job.quote.get("price_atomic", 0)))
 
 
 def _leaves(job: JobRow) -> bool:

@@ -16,6 +16,7 @@ from broker.operations import Shown, Work, told
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
+from broker.payments.instructions import is_instructed
 from broker.payments.intake import Intake, Taken
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
@@ -149,7 +150,7 @@ class PaymentGate:
             request_hash=call.hash(work),
             offer=offer,
             requester=auth.payer,
-            task=await taken.task(offer),
+            task={} if is_instructed(offer.quote) else await taken.task(offer),
             time_limit_ms=math.ceil(work.time_limit_s * 1000),
             label=call.label,
         )
@@ -178,7 +179,7 @@ class PaymentGate:
             return await self._deliver(call, row, ended.kept)
         if row.state == "settled":
             raise await self._refund_owed(row)
-        if row.state == "unknown":
+        if row.state == "unknown" or row.state in IN_FLIGHT:
             return _pending(row.job_id)
         if row.state == "rejected":
             return await self._withhold(call, work, row)
@@ -282,7 +283,7 @@ class PaymentGate:
             call.operation, work, call.offer_hash(work), work_is_done=receipt is not None
         )
         if code == PAYMENT_REQUIRED:
-            may_be_told_again(call.scope, self._offers.told_until_ms(offer))
+            may_be_told_again(call.scope, offer.told_until_ms)
         return challenge(
             self._terms,
             offer,

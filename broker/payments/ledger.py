@@ -136,6 +136,20 @@ class Ledger(Reservations):
         done = update(jobs).where(jobs.c.id == job_id).values(undo_due=due)
         await self._database.write(lambda connection: connection.execute(done))
 
+    async def give_to(self, payment: PaymentRow, job: JobRow, provider: str) -> JobRow:
+        """Have somebody else do the work of a payment that is ours, before that begins."""
+        mine = select(payments.c.id).where(
+            payments.c.id == payment.id, payments.c.owner == self.owner, payments.c.state == "running"
+        )
+        given = (
+            update(jobs)
+            .where(jobs.c.id == job.id, mine.exists())
+            .values(provider=provider, updated_at=self._now_ms())
+        )
+        if await self._database.write(lambda connection: connection.execute(given).rowcount) != 1:
+            raise LedgerError(f"payment {payment.id} was not ours when its work was given to {provider}")
+        return replace(job, provider=provider)
+
     async def owe_refund(self, payment: PaymentRow, reason: str) -> PaymentRow:
         """Paid ahead and the work failed: the payment stands, and the same amount is owed back."""
         now = self._now_ms()

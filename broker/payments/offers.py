@@ -19,6 +19,8 @@ KEEP_EXPIRED_MS = 3_600_000
 _INSERT = insert(offers)
 RENEW_PART = 0.5
 """An offer older than this part of its life is not handed out again: the next client gets a fresh one."""
+SHORTEST_MS = 30_000
+"""Time to sign, also for the price of a provider that holds it no longer."""
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -37,6 +39,11 @@ class Offer:
     max_timeout_s: int
     created_at_ms: int
     expires_at_ms: int
+
+    @property
+    def told_until_ms(self) -> int:
+        """The last moment at which it is handed out, in Unix milliseconds."""
+        return self.created_at_ms + int((self.expires_at_ms - self.created_at_ms) * RENEW_PART)
 
     @property
     def settle(self) -> Literal["after", "before"]:
@@ -61,39 +68,46 @@ class OfferBook:
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
 
-    def told_until_ms(self, offer: Offer) -> int:
-        """The last moment at which `current` hands out this offer, in Unix milliseconds."""
-        return offer.expires_at_ms - int(self._ttl_ms * (1 - RENEW_PART))
-
     async def current(self, hash_: str) -> Offer | None:
         """An offer for this request with enough of its life left to be told to a client, or None."""
-        fresh_until = self.now_ms() + int(self._ttl_ms * (1 - RENEW_PART))
+        now = self.now_ms()
         known = self._latest.get(hash_)
-        if known is not None and known.expires_at_ms >= fresh_until:
+        if known is not None and known.told_until_ms >= now:
             return known
-        found = await self._find(offers.c.request_hash == hash_, offers.c.expires_at >= fresh_until)
-        return self._remember(found[0]) if found else None
+        found = await self._find(offers.c.request_hash == hash_, offers.c.expires_at >= now)
+        return self._remember(found[0]) if found and found[0].told_until_ms >= now else None
 
     async def make(
-        self, hash_: str, price_atomic: int, provider: str, quote: dict[str, Any], max_timeout_s: int
+        self,
+        hash_: str,
+        price_atomic: int,
+        quote: dict[str, Any],
+        max_timeout_s: int,
+        good_until_ms: int | None = None,
     ) -> Offer:
-        """Record a new offer; it can be paid by any broker once this returns."""
+        """Record a new offer; it can be paid by any broker once this returns.
+
+        `good_until_ms` is how long its provider holds the price, where that is somebody else.
+        """
         now = self.now_ms()
+        life_ms = self._ttl_ms
+        if good_until_ms is not None:
+            life_ms = min(life_ms, max(SHORTEST_MS, good_until_ms - now))
         offer = Offer(
             id=str(uuid.uuid4()),
             request_hash=hash_,
             price_atomic=price_atomic,
-            provider=provider,
+            provider=quote["provider"],
             quote=quote,
             max_timeout_s=max_timeout_s,
             created_at_ms=now,
-            expires_at_ms=now + self._ttl_ms,
+            expires_at_ms=now + life_ms,
         )
         row = {
             "id": offer.id,
             "request_hash": hash_,
             "price_atomic": price_atomic,
-            "provider": provider,
+            "provider": offer.provider,
             "quote": json.dumps(quote),
             "max_timeout_s": max_timeout_s,
             "created_at": now,

@@ -4,18 +4,20 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from broker.clients import QuoteClient
-from broker.operations import Operation, Work
-from broker.payments.admission import Admission, nobody_sells
+from broker.operations import Mode, Operation, Work
+from broker.payments.admission import Admission
 from broker.payments.checks import SETTLE_MARGIN_S
+from broker.payments.choice import best_quote, instructed_quote, quote_to_keep
 from broker.payments.offers import Offer, OfferBook, request_hash
 from shared.errors import BadRequest, Unavailable
 from shared.fresh import Fresh
 from shared.money import MAX_ATOMIC, atomic_to_usd, usd_to_atomic
-from shared.quotes import EXECUTOR_BUSY, Quote, QuoteList, Refusal
+from shared.quotes import EXECUTOR_BUSY, Refusal
 from shared.store import UrlInfo
 
 QUEUE_S = 30
@@ -34,7 +36,10 @@ async def _nobody_looks(_: str) -> UrlInfo:
 
 
 class Pricing:
-    """Names the price of a request, the same one until the offer expires. `clock` is in seconds."""
+    """Names the price of a request, the same one until the offer expires. `clock` is in seconds.
+
+    `free`: nobody pays here. `mode` is what a request gets that asks for none.
+    """
 
     def __init__(
         self,
@@ -44,11 +49,15 @@ class Pricing:
         clock: Callable[[], float] = time.monotonic,
         *,
         measure: Measure = _nobody_looks,
+        free: bool = False,
+        mode: Mode = "execute",
     ) -> None:
         self._quotes = quotes
         self._measure = measure
         self._offers = offers
         self._fee_atomic = fee_atomic
+        self._free = free
+        self._mode = mode
         self._clock = clock
         self._admission = Admission(quotes, clock)
         self._menus: dict[str, Fresh[list[dict[str, Any]]]] = {}
@@ -109,13 +118,22 @@ class Pricing:
         ask = work.ask
         if work.url is not None:
             ask = {**ask, "fileSize": await self._size_at(work.url)}
-        quote = _best(await self._quotes.compare(operation.quote_path, ask), busy_too=busy_too)
+        found = await self._quotes.compare(operation.quote_path, ask)
+        if (work.mode or self._mode) == "instructions":
+            quote, kept = instructed_quote(found)
+            price_atomic = max(1, self._fee_atomic)
+        else:
+            quote = best_quote(found, free=self._free, busy_too=busy_too)
+            kept, price_atomic = quote_to_keep(quote, found, work), self.with_fee(quote.price_atomic)
+        if work.url is not None:
+            # What was priced is all that will be fetched.
+            kept["metadata"] = {**kept.get("metadata", {}), "file_size_bytes": ask["fileSize"]}
         return await self._offers.make(
             hash_,
-            self.with_fee(quote.price_atomic),
-            quote.provider,
-            quote.model_dump(mode="json", exclude_none=True),
+            price_atomic,
+            kept,
             math.ceil(work.transfer_s + work.time_limit_s) + QUEUE_S + SETTLE_MARGIN_S + THINK_S,
+            good_until_ms=None if quote.settle == "after" else _unix_ms(quote.valid_until),
         )
 
     async def _size_at(self, url: str) -> int:
@@ -134,17 +152,15 @@ class Pricing:
         for form in operation.menu:
             found = await self._quotes.compare(operation.quote_path, form)
             with suppress(BadRequest):  # this form is never sold here
-                price_atomic = self.with_fee(_best(found, busy_too=True).price_atomic)
+                price_atomic = self.with_fee(best_quote(found, free=self._free, busy_too=True).price_atomic)
                 price = {"priceAtomic": str(price_atomic), "priceUsd": atomic_to_usd(price_atomic)}
                 menu.append({**form, **price})
         return menu
 
 
-def _best(found: QuoteList, *, busy_too: bool) -> Quote:
-    """The quote to buy. With `busy_too`, a price that only waits for a place in the queue counts as well."""
-    if found.best is not None and found.best.executable:
-        return found.best
-    for quote in found.quotes if busy_too else ():
-        if quote.refusal is not None and quote.refusal.code == EXECUTOR_BUSY:
-            return quote
-    raise nobody_sells(found)
+def _unix_ms(text: str) -> int | None:
+    """What quote wrote as a time; None for anything else, which then bounds nothing."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None

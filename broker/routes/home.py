@@ -1,13 +1,11 @@
-"""The service card and the free price comparison."""
+"""The service card."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body, Request
-from fastapi.responses import Response
+from fastapi import APIRouter, Request
 
 from broker.accounts.accounts import Accounts
-from broker.clients import QuoteClient
 from broker.operations import CACHE, RUN, STORE, TOP_UP, Operation
 from broker.storefront.storefront import Storefront
 from shared import __version__
@@ -20,7 +18,6 @@ SOLD = (
     (CACHE, ["POST /cache"]),
     (TOP_UP, ["POST /cache/{cacheId}/topup"]),
 )
-QUOTE_PATHS = ("run", "compute", "store", "cache", "best")
 
 
 @router.get("/", tags=["service"])
@@ -47,6 +44,8 @@ async def card(request: Request) -> dict[str, Any]:
             "openapi": "/openapi.json",
             "health": "/health",
             "quote": "/quote",
+            "providers": "/providers",
+            "a2a": "/a2a/message",
             "discovery": "/.well-known/x402",
             "runtimes": "/runtimes",
             "payments": "/payments",
@@ -61,23 +60,3 @@ async def _sold(storefront: Storefront, operation: Operation, routes: list[str])
         "what": operation.description,
         "prices": await storefront.prices(operation),
     }
-
-
-@router.get("/quote", tags=["quotes"])
-async def quote_get(request: Request) -> Response:
-    """Prices by query string, from the quote service: `?operation=run&size=large&timeout=10`."""
-    quotes: QuoteClient = request.app.state.quotes
-    answer = await quotes.forward("GET", "/quote", params=dict(request.query_params))
-    return Response(answer.content, answer.status_code, media_type="application/json")
-
-
-@router.post("/quote/{operation}", tags=["quotes"])
-async def quote_post(
-    operation: str, request: Request, body: Annotated[dict[str, Any], Body(default_factory=dict)]
-) -> Response:
-    """Prices of `run` (= `compute`), `store` or `cache`, or the `best` one, from the quote service."""
-    quotes: QuoteClient = request.app.state.quotes
-    if operation not in QUOTE_PATHS:
-        return Response(status_code=404)
-    answer = await quotes.forward("POST", f"/quote/{operation}", json=body)
-    return Response(answer.content, answer.status_code, media_type="application/json")

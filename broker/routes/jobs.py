@@ -5,14 +5,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from broker.a2a.desk import Desk
+from broker.a2a.tasks import Task, is_id
 from broker.addresses import public_address
 from broker.operations import OPERATIONS, Shown
+from broker.payments.instructions import is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
 from broker.routes.schemas import ErrorBody, JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
+from shared.jobs import JobStatus
 from shared.money import atomic_to_usd
 
 router = APIRouter(tags=["jobs"])
@@ -24,28 +28,71 @@ router = APIRouter(tags=["jobs"])
 async def status(job_id: str, request: Request) -> JobView:
     """Whoever knows a job's id may see it; ids cannot be guessed. A result that is not paid is withheld."""
     ledger: Ledger = request.app.state.ledger
+    if not is_id(job_id):
+        raise _not_found()
     job = await ledger.job(job_id)
     if job is None:
-        raise GalaksioError(
-            "there is no job with this id", status=404, code="not-found", extra={"error": "not-found"}
-        )
+        desk: Desk = request.app.state.a2a
+        task = await desk.tasks.find(job_id)
+        if task is None:
+            raise _not_found()
+        if task.job_id is None:
+            return _awaiting(task)
+        job = await ledger.job(task.job_id)
+        if job is None:
+            raise _not_found()
     results: Results = request.app.state.results
     shown = await results.read(job) if job.status == "completed" else None
-    payment = await ledger.payment_of_job(job_id)
+    payment = await ledger.payment_of_job(job.id)
     settings = request.app.state.settings
-    result = json.loads(shown)["result"] if shown else None
-    complete = OPERATIONS[job.operation].shown
+    result = _result(json.loads(shown)) if shown else None
+    complete = None if is_instructed(job.quote) else OPERATIONS[job.operation].shown
     if result is not None and complete is not None:
         result = complete(result, Shown(public_address(request.scope, settings.public_base_url)))
-    return _view(job, result, payment, settings.x402_network)
+    return _view(job_id, job, result, payment, settings.x402_network)
 
 
-def _view(job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:
+def _not_found() -> GalaksioError:
+    return GalaksioError(
+        "there is no job with this id", status=404, code="not-found", extra={"error": "not-found"}
+    )
+
+
+def _awaiting(task: Task) -> JobView:
+    """What an agent asked for, and nobody has paid."""
     return JobView(
-        id=job.id,
+        id=task.id,
+        jobId=None,
+        requester=None,
+        provider=task.provider,
+        status="payment_required",
+        quote=task.quote,
+        result=None,
+        error=None,
+        createdAt=iso(task.created_at_ms / 1000),
+        updatedAt=iso(task.created_at_ms / 1000),
+        payment=None,
+    )
+
+
+def _result(answer: dict[str, Any]) -> Any:
+    """What was done, or how to have it done."""
+    return answer["result"] if "result" in answer else answer["instructions"]
+
+
+def _status(job: JobRow) -> JobStatus:
+    if job.status == "completed" and is_instructed(job.quote):
+        return "instructions_provided"
+    return job.status
+
+
+def _view(asked_for: str, job: JobRow, result: Any, payment: PaymentRow | None, network: str) -> JobView:
+    return JobView(
+        id=asked_for,
+        jobId=job.id,
         requester=job.requester,
         provider=job.provider,
-        status=job.status,
+        status=_status(job),
         quote=job.quote,
         result=result,
         error=job.error,

@@ -59,10 +59,15 @@ class PaymentView(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job as `GET /status/{id}` shows it. `result` is given once the job is completed."""
+    """A job as `GET /status/{id}` shows it. `result` is given once the job is completed.
+
+    `id` is what was asked for, `jobId` the job's own: an agent's task has one once it is paid. Until then it
+    has no `requester` either.
+    """
 
     id: str
-    requester: str
+    jobId: str | None
+    requester: str | None
     provider: str
     status: JobStatus
     quote: dict[str, Any]

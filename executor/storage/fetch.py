@@ -92,27 +92,9 @@ class Fetcher:
 
     def __init__(self, options: FetchOptions) -> None:
         self._options = options
-        self._trust = options.trust or trusted()
 
     async def __aenter__(self) -> Self:
-        options = self._options
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                ssl=self._trust,
-                resolver=PublicResolver(options.lookup),
-                use_dns_cache=False,
-                socket_factory=public_sockets(options.open_socket),
-                limit=options.max_connections,
-                force_close=True,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=_SENT,
-            auto_decompress=False,
-            trust_env=False,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=options.connect_timeout_s, sock_read=options.read_timeout_s
-            ),
-        )
+        self._session = public_session(self._options)
         return self
 
     async def __aexit__(
@@ -170,6 +152,27 @@ class Fetcher:
             response.close()
             url = redirected(url, location, ports)
         raise FetchFailed(f"the URL redirects more than {self._options.max_redirects} times")
+
+
+def public_session(options: FetchOptions) -> aiohttp.ClientSession:
+    """A client that connects to public addresses only, and tells nobody who we are. For a running loop."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            ssl=options.trust or trusted(),
+            resolver=PublicResolver(options.lookup),
+            use_dns_cache=False,
+            socket_factory=public_sockets(options.open_socket),
+            limit=options.max_connections,
+            force_close=True,
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=_SENT,
+        auto_decompress=False,
+        trust_env=False,
+        timeout=aiohttp.ClientTimeout(
+            total=None, sock_connect=options.connect_timeout_s, sock_read=options.read_timeout_s
+        ),
+    )
 
 
 def _plain(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from executor.storage.errors import NoSuchUpload
+from executor.storage.errors import NoSuchUpload, NotStored
 from executor.storage.rows import Found, Hold, find, lock_blob, of_job, upload_of
 from executor.storage.tables import blobs, holds
 from shared.clock import Clock
@@ -123,6 +123,14 @@ class Holds:
     async def find(self, cid: str) -> Found:
         """Raises `Expired` when somebody kept it once, else `NotStored`."""
         return await self._database.read(lambda connection: find(connection, cid, self._clock()))
+
+    async def blob_of(self, cid: str) -> str:
+        """The blob that holds it now. Raises `NotStored`."""
+        here = select(blobs.c.name).where(blobs.c.cid == cid, blobs.c.state == "here")
+        found = await self._database.read(lambda connection: connection.execute(here).scalar())
+        if found is None:
+            raise NotStored(f"there is no content {cid} here")
+        return str(found)
 
     async def expire(self, limit: int) -> int:
         """End holds whose time is over, `limit` at the most. Returns how many."""

@@ -5,11 +5,13 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from executor.results import open_database
 from executor.storage.blobs import choose_blobs
+from executor.storage.content import Content
 from executor.storage.errors import ContentTooLarge, StorageDown, StorageFull
 from executor.storage.fetch import Fetcher, FetchOptions
 from executor.storage.health import Health, look
@@ -94,14 +96,29 @@ class Storage:
         """Keep content for a job, once: asked again it is the same hold."""
         if known := await self._holds.of_job(job_id):
             return known
+        hold = self._hold(job_id, request)
         if request.upload is not None:
-            return await self._store_upload(request.upload, job_id, request)
-        if request.url is not None:
-            return await self._store_url(request.url, job_id, request)
-        data = await asyncio.to_thread(request.content)
-        hold = self._hold(job_id, request, request.filename, request.type_of_data())
-        async with self._received(_one(data), request.max_bytes) as staged:
-            return await self._keeper.keep(staged, hold)
+            upload = await self._upload(request.upload, request)
+            hold = replace(hold, name=request.filename or "", content_type=_type_of_upload(request))
+            return await self._holds.commit(upload.id, hold)
+        async with self._coming(request) as (staged, name, content_type):
+            return await self._keeper.keep(staged, replace(hold, name=name, content_type=content_type))
+
+    @asynccontextmanager
+    async def content_of(self, job_id: str, request: StoreRequest) -> AsyncIterator[Content]:
+        """A job's content as a file, for as long as the block lasts; an upload stays what it is.
+
+        Raises the errors of fetching a URL, too.
+        """
+        known = await self._holds.of_job(job_id)
+        if request.upload is None:
+            coming = self._coming(request)
+        else:
+            # A job that was begun here before, and is given to somebody else now, has used its upload up.
+            coming = self._copied(known or await self._upload(request.upload, request), request)
+        async with coming as (staged, name, content_type):
+            dag = staged.dag
+            yield Content(staged.path, dag.size_bytes, dag.sha256, dag.cid, name, content_type)
 
     async def undo(self, job_id: str) -> None:
         """The job keeps nothing, now and in future. Idempotent."""
@@ -140,24 +157,37 @@ class Storage:
     async def sweep(self) -> None:
         await self._sweeper.sweep()
 
-    async def _store_upload(self, upload_id: str, job_id: str, request: StoreRequest) -> Hold:
+    async def _upload(self, upload_id: str, request: StoreRequest) -> Hold:
         upload = await self._holds.upload(upload_id)
         _check_size(upload.size_bytes, request.max_bytes)
-        content_type = request.content_type or type_of_name(request.filename) or UNKNOWN_TYPE
-        hold = self._hold(job_id, request, request.filename, content_type)
-        return await self._holds.commit(upload_id, hold)
+        return upload
 
-    async def _store_url(self, url: str, job_id: str, request: StoreRequest) -> Hold:
-        async with self._slot(), self._fetcher.open(url, max_bytes=request.max_bytes) as got:
+    @asynccontextmanager
+    async def _copied(self, hold: Hold, request: StoreRequest) -> AsyncIterator[tuple[Staged, str, str]]:
+        """What is kept under `hold`, in a file of its own: the place may be S3, and may let go of it."""
+        content = self._blobs.read(await self._holds.blob_of(hold.cid), 0, hold.size_bytes)
+        async with self._received(content, None) as staged:
+            yield staged, request.filename or hold.name, _type_of_upload(request)
+
+    @asynccontextmanager
+    async def _coming(self, request: StoreRequest) -> AsyncIterator[tuple[Staged, str, str]]:
+        """What is in the request, or at its URL: received whole, its name and its type."""
+        if request.url is None:
+            data = await asyncio.to_thread(request.content)
+            async with self._received(_one(data), request.max_bytes) as staged:
+                yield staged, request.filename or "", request.type_of_data()
+            return
+        async with AsyncExitStack() as stack:
+            async with self._slot(), self._fetcher.open(request.url, max_bytes=request.max_bytes) as got:
+                receiving = self._received(got.chunks(), request.max_bytes)
+                staged = await stack.enter_async_context(receiving)
             content_type = request.content_type or got.content_type
-            hold = self._hold(job_id, request, request.filename or got.file_name, content_type)
-            async with self._received(got.chunks(), request.max_bytes) as staged:
-                return await self._keeper.keep(staged, hold)
+            yield staged, request.filename or got.file_name or "", content_type
 
-    def _hold(self, job_id: str, request: StoreRequest, name: str | None, content_type: str) -> Hold:
+    def _hold(self, job_id: str, request: StoreRequest) -> Hold:
         """A job's hold, without its content yet. The time begins now."""
         expires_at = None if request.permanent else self.clock() + request.ttl_s
-        return Hold(job_id, "held", "", 0, "", name or "", content_type, request.permanent, expires_at)
+        return Hold(job_id, "held", "", 0, "", "", UNKNOWN_TYPE, request.permanent, expires_at)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -200,6 +230,10 @@ class Storage:
 def _check_size(size_bytes: int, most: int | None) -> None:
     if most is not None and size_bytes > most:
         raise ContentTooLarge(f"the content is {size_bytes} bytes, over the {most} that are allowed")
+
+
+def _type_of_upload(request: StoreRequest) -> str:
+    return request.content_type or type_of_name(request.filename) or UNKNOWN_TYPE
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -2,15 +2,19 @@
 
 from executor.upstream.base import Answer, Means, Order, Spending
 from executor.upstream.errors import UpstreamOff
+from shared.logs import get_logger
 
-OFF = "EXECUTOR_PRIVATE_KEY is not set, so other providers cannot be paid from here"
+log = get_logger(__name__)
+
+OFF = "EXECUTOR_PRIVATE_KEY is not set (nor HTTPAYER_API_KEY), so other providers cannot be paid from here"
 
 
 class NoUpstream:
     """`Upstream` where nothing is configured: every order is refused before anything is sent."""
 
     async def open(self) -> None:
-        """Nothing to open."""
+        """Say so, once."""
+        log.warning("upstream_off", reason=OFF)
 
     async def close(self) -> None:
         """Nothing to close."""

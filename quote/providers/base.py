@@ -5,14 +5,16 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, get_args
 
 from quote.asks import Ask
 from quote.capabilities import Capabilities, Needs
-from quote.market import Market
-from quote.outside import Outside
 from quote.settings import QuoteSettings
 from shared.quotes import Kind, Refusal
+
+if TYPE_CHECKING:  # they raise what is defined here
+    from quote.market import Market
+    from quote.outside import Outside
 
 
 class Decline(Exception):
@@ -50,8 +52,8 @@ class Context:
 
     settings: QuoteSettings
     capabilities: Capabilities
-    market: Market
-    outside: Outside
+    market: "Market"
+    outside: "Outside"
 
 
 class QuoteProvider(Protocol):

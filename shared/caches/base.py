@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from shared.caches.command import Command, Reply
 
-Backend = Literal["redis", "memcached"]
+Backend = Literal["redis", "memcached", "xcache"]
 
 
 @dataclass(frozen=True, slots=True)

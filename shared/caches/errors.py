@@ -4,6 +4,7 @@ GalaksioError
 ├── NoSuchCache        404    unknown, deleted, or its time is over
 ├── NoSuchKey          404    the cache has no such key
 ├── OperationsUsedUp   402    all operations that were bought are used
+├── OperationsGone     410    they are, and no more are sold for this cache
 ├── CacheFull          507    the cache holds as much as it may
 ├── BadRequest         400    a key, value, ttl or cursor that cannot be
 │   └── WrongType      400    the key holds a hash, a list …, not a value
@@ -40,6 +41,18 @@ class OperationsUsedUp(GalaksioError):
     def __init__(self) -> None:
         super().__init__(
             "The operations of this cache are used up: buy more with POST /cache/{cacheId}/topup."
+        )
+
+
+class OperationsGone(GalaksioError):
+    """Not a 402: there is nothing here that a payment would buy."""
+
+    status = 410
+    code = "operations_used_up"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The operations of this cache are used up, and no more are sold for it: make a new cache."
         )
 
 

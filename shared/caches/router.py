@@ -12,11 +12,15 @@ from shared.caches.errors import CacheUnavailable
 from shared.caches.limits import VALUE_MAX_BYTES
 from shared.caches.memcached import MemcachedCaches
 from shared.caches.redis import RedisCaches
+from shared.caches.xcache import PREFIX, XcacheCaches
 from shared.errors import BadRequest
 
-REDIS_PREFIX = "rd"
-MEMCACHED_PREFIX = "mc"
-_SETTINGS: dict[Backend, str] = {"redis": "REDIS_URL", "memcached": "MEMCACHED_URL"}
+_PREFIXES: dict[Backend, str] = {"redis": "rd", "memcached": "mc", "xcache": PREFIX}
+_OFF: dict[Backend, str] = {
+    "redis": "REDIS_URL is not set",
+    "memcached": "MEMCACHED_URL is not set",
+    "xcache": "REMOTE_PROVIDERS is without xcache",
+}
 
 
 class RedisAndCommands(Caches, RunsCommands, Protocol):
@@ -26,7 +30,7 @@ class RedisAndCommands(Caches, RunsCommands, Protocol):
 class CacheRouter:
     """`Caches` and `RunsCommands` over the backends that are configured.
 
-    An id of a backend that is not raises `CacheUnavailable`; a command to Memcached raises `BadRequest`.
+    An id of a backend that is not raises `CacheUnavailable`; a command to any but Redis raises `BadRequest`.
     """
 
     value_max_bytes = VALUE_MAX_BYTES
@@ -38,7 +42,7 @@ class CacheRouter:
         """Raises `CacheUnavailable`."""
         backend = backend_of(cache_id)
         if backend not in self.backends:
-            raise CacheUnavailable(f"Caches of this kind are off here: {_SETTINGS[backend]} is not set.")
+            raise CacheUnavailable(f"Caches of this kind are off here: {_OFF[backend]}.")
         return self.backends[backend]
 
     async def create(
@@ -81,9 +85,9 @@ class CacheRouter:
 
     async def run(self, cache_id: str, commands: Sequence[Command]) -> list[Reply]:
         caches = self.of(cache_id)
-        if backend_of(cache_id) != "redis":
+        if (backend := backend_of(cache_id)) != "redis":
             raise BadRequest(
-                "This cache is kept in Memcached, which has no Redis commands.", code="no_commands"
+                f"This cache is kept in {backend}, which has no Redis commands here.", code="no_commands"
             )
         return await cast(RedisAndCommands, caches).run(cache_id, commands)
 
@@ -100,27 +104,33 @@ class CacheRouter:
 
 
 def backend_of(cache_id: str) -> Backend:
-    """Ids that begin with `mc` are Memcached's, all others are Redis's."""
-    return "memcached" if cache_id.startswith(MEMCACHED_PREFIX) else "redis"
+    """Ids that begin with `mc` are Memcached's, with `xc` xcache's, all others are Redis's."""
+    for backend, prefix in _PREFIXES.items():
+        if cache_id.startswith(prefix):
+            return backend
+    return "redis"
 
 
 def new_cache_id(backend: Backend) -> str:
-    """`rd` or `mc` and 22 random characters that are safe in a URL."""
-    return (MEMCACHED_PREFIX if backend == "memcached" else REDIS_PREFIX) + secrets.token_urlsafe(16)
+    """The backend's two letters and 22 random characters that are safe in a URL."""
+    return _PREFIXES[backend] + secrets.token_urlsafe(16)
 
 
 def cache_id_of_job(backend: Backend, job_id: str) -> str:
     """The same form, always the same for one job. Ids are no secrets: a cache is opened by its token."""
     digest = hashlib.sha256(job_id.encode()).digest()[:16]
-    prefix = MEMCACHED_PREFIX if backend == "memcached" else REDIS_PREFIX
-    return prefix + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return _PREFIXES[backend] + base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def open_caches(redis_url: str | None, memcached_url: str | None, max_bytes: int) -> CacheRouter:
+def open_caches(
+    redis_url: str | None, memcached_url: str | None, max_bytes: int, xcache_url: str | None = None
+) -> CacheRouter:
     """Connects when a cache is used. Raises `StartupError` for an address that is none."""
     backends: dict[Backend, Caches] = {}
     if redis_url:
         backends["redis"] = RedisCaches(redis_url, max_bytes)
     if memcached_url:
         backends["memcached"] = MemcachedCaches(memcached_url, max_bytes)
+    if xcache_url:
+        backends["xcache"] = XcacheCaches(xcache_url)
     return CacheRouter(backends)

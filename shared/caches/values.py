@@ -2,21 +2,14 @@
 
 Upstash's clients write strings bare and read whatever parses as JSON as JSON. Kept like this, `hello` is the
 same for them and for us, and the string "123" stays a string, because it is kept with its quotes.
-
-Parsed by pydantic's parser, which is strict, ends at 200 levels of nesting by itself (Python's own goes by a
-limit that libraries raise, and then ends the process) and is the faster one.
 """
 
-import json
-import re
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from shared.errors import BadRequest, GalaksioError
-
-_MAY_OVERFLOW = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
-"""Numbers that may be read as an infinity, which JSON cannot say."""
+from shared.strict_json import strict_json
 
 
 def encoded(value: Any, most_bytes: int) -> bytes:
@@ -40,7 +33,7 @@ def encoded(value: Any, most_bytes: int) -> bytes:
 def decoded(data: bytes) -> Any:
     """What `encoded` was given; bytes that others wrote are read as JSON, or else as a string."""
     try:
-        return _parsed(data)
+        return strict_json(data)
     except ValueError:
         return data.decode("utf-8", "replace")
 
@@ -51,21 +44,13 @@ def _encoded(value: Any) -> bytes:
         if not _is_json(bare):
             return bare
     data = to_json(value)
-    _parsed(data)
+    strict_json(data)
     return data
 
 
 def _is_json(data: bytes) -> bool:
     try:
-        _parsed(data)
+        strict_json(data)
     except ValueError:
         return False
     return True
-
-
-def _parsed(data: bytes) -> Any:
-    """Raises `ValueError` for what is no strict JSON."""
-    value = from_json(data, allow_inf_nan=False)
-    if _MAY_OVERFLOW.search(data):
-        json.dumps(value, allow_nan=False)
-    return value

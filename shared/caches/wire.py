@@ -6,7 +6,7 @@ from pydantic import Field
 
 from shared.caches.base import CacheInfo, Entry, Page
 from shared.clock import iso
-from shared.jobs import Wire
+from shared.jobs import Upstream, Wire
 
 
 class CacheCreated(Wire):
@@ -16,6 +16,7 @@ class CacheCreated(Wire):
     region: str
     operations: int
     expires_at: str | None
+    upstream: Upstream = None
 
     @staticmethod
     def of(info: CacheInfo) -> "CacheCreated":
@@ -25,6 +26,12 @@ class CacheCreated(Wire):
             operations=info.operations_left,
             expires_at=None if info.expires_at is None else iso(info.expires_at),
         )
+
+
+class CreatedAtXcache(CacheCreated):
+    """As the executor tells it: `cache_id` is xcache's own id."""
+
+    provider: Literal["xcache"] = "xcache"
 
 
 class CacheToppedUp(Wire):

@@ -75,7 +75,8 @@ class Shop:
 async def shop(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Shop]:
     database = Database(f"sqlite:///{tmp_path / 'broker.sqlite'}")
     await database.migrate("broker:migrations", "broker_version")
-    quote = create_app(load_settings(QuoteSettings, {"EXECUTOR_SERVICE_URL": EXECUTOR}), clock)
+    settings = {"EXECUTOR_SERVICE_URL": EXECUTOR, "REMOTE_PROVIDERS": "off"}
+    quote = create_app(load_settings(QuoteSettings, settings), clock)
     inside = httpx.ASGITransport(quote, client=("127.0.0.1", 1))
 
     async def asked(request: httpx.Request) -> None:
@@ -261,7 +262,7 @@ NEVER = Refusal(code="size_unavailable", reason="too large")
 
 
 @pytest.mark.parametrize(
-    ("refusals", "declined", "answer"),
+    ("refusals", "late", "answer"),
     [
         ([BUSY], False, (503, "executor_busy", "7")),
         ([NEVER, BUSY, DOWN], True, (503, "executor_busy", "5")),
@@ -269,21 +270,32 @@ NEVER = Refusal(code="size_unavailable", reason="too large")
         ([DOWN, DOWN], False, (503, "executor_unavailable", "5")),
         ([DOWN, NEVER], False, (503, "no_providers", "5")),
         ([NEVER], False, (400, "size_unavailable", None)),
-        ([NEVER], True, (503, "no_providers", "10")),
+        ([NEVER], True, (503, "no_providers", "9")),
         ([NEVER, None], False, (503, "no_providers", "10")),
         ([None], False, (503, "no_providers", "10")),
-        ([], True, (503, "no_providers", "10")),
+        ([], True, (503, "no_providers", "9")),
         ([], False, (503, "no_providers", "10")),
     ],
 )
 def test_when_nobody_sells_the_answer_says_whether_to_wait(
-    refusals: list[Refusal | None], declined: bool, answer: tuple[int, str, str | None]
+    refusals: list[Refusal | None], late: bool, answer: tuple[int, str, str | None]
 ) -> None:
     quotes = [shown(f"p{number}", refusal) for number, refusal in enumerate(refusals)]
-    late = [Declined(provider="late", kind="compute", reason="no answer")] if declined else []
-    error = nobody_sells(QuoteList(quotes=quotes, count=len(quotes), declined=late))
+    declined = (
+        [Declined(provider="late", kind="compute", reason="no answer", retry_after_s=9)] if late else []
+    )
+    error = nobody_sells(QuoteList(quotes=quotes, count=len(quotes), declined=declined))
     assert said(error) == answer
     assert isinstance(error, BadRequest if error.status == 400 else Unavailable)
     assert set(error.extra["providers"]) == {quote.provider for quote in quotes} | {
-        row.provider for row in late
+        row.provider for row in declined
     }
+
+
+def test_who_sells_such_work_to_nobody_is_waited_for_by_nobody() -> None:
+    other = Declined(provider="other", kind="compute", reason="it runs python only")
+    never = nobody_sells(QuoteList(quotes=[shown("local", NEVER)], count=1, declined=[other]))
+    assert said(never) == (400, "size_unavailable", None)
+    alone = nobody_sells(QuoteList(quotes=[], count=0, declined=[other]))
+    assert said(alone) == (400, "not_sold", None)
+    assert "it runs python only" in alone.message

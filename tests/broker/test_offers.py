@@ -76,7 +76,7 @@ async def test_an_offer_is_renewed_before_it_gets_too_short_and_the_old_one_stay
 
 
 async def test_an_offer_is_for_one_request_amount_and_id(offers: OfferBook) -> None:
-    offer = await offers.make("hash", 5800, "local", {}, 270)
+    offer = await offers.make("hash", 5800, {"provider": "local"}, 270)
     assert await offers.payable("hash", 5800, offer.id) == offer
     assert await offers.payable("other", 5800, offer.id) is None
     assert await offers.payable("hash", 5799, offer.id) is None
@@ -85,12 +85,12 @@ async def test_an_offer_is_for_one_request_amount_and_id(offers: OfferBook) -> N
 
 async def test_another_broker_on_the_database_knows_the_offer(database: Database, clock: FakeClock) -> None:
     mine, theirs = OfferBook(database, clock, 300), OfferBook(database, clock, 300)
-    offer = await mine.make("hash", 5800, "local", {"a": 1}, 270)
+    offer = await mine.make("hash", 5800, {"provider": "local", "a": 1}, 270)
     assert await theirs.current("hash") == offer
 
 
 async def test_expired_offers_are_swept_an_hour_later(offers: OfferBook, clock: FakeClock) -> None:
-    await offers.make("hash", 5800, "local", {}, 270)
+    await offers.make("hash", 5800, {"provider": "local"}, 270)
     clock.now += 300 + 3599
     assert await offers.sweep() == 0
     clock.now += 2
@@ -128,7 +128,7 @@ def test_the_hash_tells_requests_and_routes_apart() -> None:
 
 
 async def test_a_v2_echo_that_differs_from_the_offer_is_refused(offers: OfferBook, terms: Terms) -> None:
-    offer = await offers.make("hash", 5800, "local", {}, 270)
+    offer = await offers.make("hash", 5800, {"provider": "local"}, 270)
     accepted = terms.v2(offer).model_dump(by_alias=True)
     terms.check_echo(accepted, offer)
     terms.check_echo({**accepted, "payTo": accepted["payTo"].lower(), "extra": {}}, offer)

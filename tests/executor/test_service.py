@@ -50,7 +50,7 @@ class Service:
 
 async def compute_row(client: httpx.AsyncClient) -> dict[str, Any]:
     rows = (await client.get("/providers")).json()["providers"]
-    (found,) = [row for row in rows if row["kind"] == "compute"]
+    (found,) = [row for row in rows if (row["kind"], row["name"]) == ("compute", "local")]
     return dict(found)
 
 

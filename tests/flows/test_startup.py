@@ -211,7 +211,7 @@ def check_valkey_is_private(home: Path, port: int, executor_port: int) -> None:
     url, token = f"http://127.0.0.1:{executor_port}/providers", {"Authorization": "Bearer test-token"}
     told = httpx.get(url, headers=token, trust_env=False, verify=False).json()["providers"]
     status = {row["name"]: row["status"] for row in told if row["kind"] == "cache"}
-    assert status == {"redis": "available", "memcached": "disabled"}
+    assert status == {"redis": "available", "memcached": "disabled", "xcache": "disabled"}
     with Redis(port=port) as stranger, pytest.raises(AuthenticationError):
         stranger.ping()
 

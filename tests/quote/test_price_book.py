@@ -11,7 +11,7 @@ import pytest
 
 from broker.settings import BrokerSettings
 from quote.asks import Ask, CacheAsk, RunAsk, StoreAsk
-from quote.capabilities import Capabilities
+from quote.capabilities import FRESH_S, Capabilities, Needs
 from quote.main import create_app
 from quote.market import Market
 from quote.outside import Outside
@@ -19,6 +19,7 @@ from quote.providers.base import Context, Decline, Price, QuoteProvider, find_pr
 from quote.settings import QuoteSettings
 from shared.http import MB
 from shared.money import usd_to_atomic
+from shared.remote import REMOTE_PROVIDERS
 from shared.settings import load_settings
 
 GB = 10**9
@@ -75,12 +76,16 @@ def able() -> Executor:
 
 
 def test_providers_are_found_by_their_place() -> None:
-    assert set(providers(able())) == {
+    found = providers(able())
+    assert {place for place, provider in found.items() if provider.disabled is None} == {
         "compute/local",
         "storage/local",
         "cache/memcached",
         "cache/redis",
     }
+    assert {place.partition("/")[2] for place, provider in found.items() if provider.disabled} == set(
+        REMOTE_PROVIDERS
+    )
 
 
 @pytest.mark.parametrize(
@@ -227,6 +232,60 @@ async def test_a_small_run_is_sold_where_a_large_one_does_not_fit() -> None:
     assert refusals["large"] is not None
 
 
+BASE, TEST = "eip155:8453", "eip155:84532"
+PAYS = {**LOCAL, "name": "far", "networks": [BASE], "spendableAtomic": 10_000}
+
+
+@pytest.mark.parametrize(
+    ("row", "needs", "code", "reason"),
+    [
+        (PAYS, Needs(price_atomic=10_000, network=BASE), None, ""),
+        (PAYS, Needs(price_atomic=10_001, network=BASE), "executor_funds", "may spend $0.01 on a job now"),
+        (PAYS, Needs(price_atomic=1, network=TEST), "network_unavailable", TEST),
+        (
+            {**PAYS, "spendableAtomic": 0},
+            Needs(price_atomic=1, network=BASE),
+            "executor_funds",
+            "may spend $0 ",
+        ),
+        ({**PAYS, "networks": []}, Needs(price_atomic=1, network=BASE), "network_unavailable", BASE),
+        (
+            {**PAYS, "networks": None, "spendableAtomic": None},
+            Needs(price_atomic=10**9, network=TEST),
+            None,
+            "",
+        ),
+        ({**PAYS, "accepting": False}, Needs(price_atomic=99_999), "executor_funds", "may spend"),
+        ({**PAYS, "accepting": False}, Needs(price_atomic=1), "executor_busy", "no further work"),
+        ({**PAYS, "status": "disabled", "reason": "no key"}, Needs(price_atomic=1), "no_providers", "no key"),
+        (PAYS, Needs(), None, ""),
+    ],
+)
+async def test_what_the_executor_cannot_pay_is_not_sold(
+    row: dict[str, Any], needs: Needs, code: str | None, reason: str
+) -> None:
+    capability = await Executor({"providers": [row]}).capabilities().of("compute", "far")
+    refusal = capability.refusal(needs)
+    assert (refusal and refusal.code) == code
+    if refusal is not None:
+        assert reason in refusal.reason
+        assert (refusal.retry_after_s is None) is (code == "network_unavailable")
+
+
+async def test_what_the_executor_measured_is_known_even_of_one_that_does_not_work_now() -> None:
+    measured = {**LOCAL, "status": "unavailable", "successRate": 0.5, "typicalMs": 7}
+    executor = Executor({"providers": [measured]})
+    known = executor.capabilities()
+    assert known.last("compute", "local").success_rate is None
+    await known.of("compute", "local")
+    assert (known.last("compute", "local").success_rate, known.last("compute", "local").typical_ms) == (
+        0.5,
+        7,
+    )
+    assert known.fresh_until == executor.now + FRESH_S
+    assert executor.asked == 1
+
+
 async def test_a_full_executor_is_sold_again_half_a_second_after_it_took_work() -> None:
     executor = Executor({"providers": [FULL]})
     local = providers(executor)["compute/local"]
@@ -251,7 +310,8 @@ async def test_the_executor_is_asked_once_for_many_and_again_when_the_answer_is_
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """The whole service, with an executor that is not there."""
-    app = create_app(load_settings(QuoteSettings, {"EXECUTOR_SERVICE_URL": "http://127.0.0.1:9"}))
+    settings = {"EXECUTOR_SERVICE_URL": "http://127.0.0.1:9", "REMOTE_PROVIDERS": "off"}
+    app = create_app(load_settings(QuoteSettings, settings))
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with (
         app.router.lifespan_context(app),
@@ -340,6 +400,7 @@ async def test_health_and_providers(http: httpx.AsyncClient) -> None:
     assert (await http.get("/health")).json()["status"] == "ok"
     ready = await http.get("/health/ready")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
-    rows = (await http.get("/providers")).json()["providers"]
+    told = (await http.get("/providers")).json()["providers"]
+    rows = [row for row in told if row["name"] not in REMOTE_PROVIDERS]
     assert {row["status"] for row in rows} == {"unavailable"}
     assert {row["refusal"]["code"] for row in rows} == {"executor_unavailable"}

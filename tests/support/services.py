@@ -144,10 +144,13 @@ class Stack:
 
 
 @contextmanager
-def running_stack(home: Path, *, brokers: int = 1, **more: str) -> Iterator[Stack]:
+def running_stack(
+    home: Path, *, brokers: int = 1, devnet_port: int | None = None, **more: str
+) -> Iterator[Stack]:
     """A whole Galaksio: the further brokers are called `broker2`, `broker3`, …"""
     home.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in ("devnet", "quote", "executor", "broker")}
+    ports["devnet"] = devnet_port or ports["devnet"]
     settings = {
         "GALAKSIO_HOME": str(home),
         "X402_WALLET_ADDRESS": HOST_WALLET,

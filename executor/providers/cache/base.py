@@ -82,8 +82,8 @@ class CacheProvider:
         if request.operation == "set":
             return await self._set(caches, request, task.job_id)
         if request.operation == "topup":
-            return await _top_up(caches, request, task.job_id)
-        return await _OPERATIONS[request.operation](caches, request.id or "", request.key or "", request)
+            return await top_up(caches, request, task.job_id)
+        return await OPERATIONS[request.operation](caches, request.id or "", request.key or "", request)
 
     async def undo(self, job_id: str) -> None:
         """Remove the cache that this job made with all its keys, or the operations that it added."""
@@ -101,7 +101,7 @@ class CacheProvider:
         made = None
         if request.id is None:
             made = (await self._create(caches, request.model_copy(update={"ttl": None}), job_id)).cache_id
-        key = request.key or f"file_{int(self._clock() * 1000)}"
+        key = key_of(request, self._clock)
         await caches.set(request.id or made or "", key, request.value, request.ttl)
         return CacheEntry(key=key, value=request.value, ttl=request.ttl, cache_id=made)
 
@@ -132,7 +132,12 @@ class CacheProvider:
             self._failure = ""
 
 
-async def _top_up(caches: Caches, request: CacheTask, job_id: str) -> CacheToppedUp:
+def key_of(request: CacheTask, clock: Clock) -> str:
+    """The key to set: the one that was named, else `file_<ms>`."""
+    return request.key or f"file_{int(clock() * 1000)}"
+
+
+async def top_up(caches: Caches, request: CacheTask, job_id: str) -> CacheToppedUp:
     cache_id = request.id or ""
     info = await caches.add_operations(cache_id, request.operations, job_id)
     return CacheToppedUp(cache_id=cache_id, operations=info.operations_left, added=request.operations)
@@ -163,7 +168,7 @@ async def _update_ttl(caches: Caches, cache_id: str, key: str, request: CacheTas
     return CacheTtlSet(key=key, ttl=request.ttl)
 
 
-_OPERATIONS: Mapping[Operation, Callable[[Caches, str, str, CacheTask], Awaitable[BaseModel]]] = {
+OPERATIONS: Mapping[Operation, Callable[[Caches, str, str, CacheTask], Awaitable[BaseModel]]] = {
     "get": _get,
     "delete": _delete,
     "list": _list,

@@ -1,13 +1,13 @@
 """Runs code on this machine, in the sandbox."""
 
-from typing import cast
-
 from executor.dependencies.layers import Layers
 from executor.providers.base import Context, LanguageInfo, ProviderStatus, RuntimeInfo, Task
+from executor.providers.compute.base import with_code
 from executor.sandbox.capture import OnOutput
 from executor.sandbox.engine import Sandbox
 from executor.sandbox.runtimes import INSTALL
-from shared.jobs import LANGUAGE_ALIASES, LANGUAGES, Language, RunRequest, RunResult
+from executor.storage.storage import Storage
+from shared.jobs import LANGUAGE_ALIASES, LANGUAGES, Language, RunResult
 
 
 class Local:
@@ -16,9 +16,10 @@ class Local:
     name = "local"
     kind = "compute"
 
-    def __init__(self, sandbox: Sandbox, layers: Layers) -> None:
+    def __init__(self, sandbox: Sandbox, layers: Layers, storage: Storage) -> None:
         self._sandbox = sandbox
         self._layers = layers
+        self._storage = storage
 
     async def open(self) -> None:
         await self._sandbox.open()
@@ -60,9 +61,10 @@ class Local:
         return [self._runtime(language) for language in LANGUAGES]
 
     async def execute(self, task: Task) -> RunResult:
-        return await self._run(cast(RunRequest, task.request))
+        return await self._run(task)
 
-    async def _run(self, request: RunRequest, on_output: OnOutput | None = None) -> RunResult:
+    async def _run(self, task: Task, on_output: OnOutput | None = None) -> RunResult:
+        request = await with_code(self._storage, task)
         if not request.dependencies:
             return await self._sandbox.run(request, on_output)
         self._sandbox.check(request.language)
@@ -92,8 +94,9 @@ class Local:
         )
 
     async def execute_streaming(self, task: Task, on_output: OnOutput) -> RunResult:
-        return await self._run(cast(RunRequest, task.request), on_output)
+        return await self._run(task, on_output)
 
 
 def provider(context: Context) -> Local:
-    return Local(Sandbox(context.settings.sandbox_options), Layers(context.settings.layer_options))
+    settings = context.settings
+    return Local(Sandbox(settings.sandbox_options), Layers(settings.layer_options), context.storage)

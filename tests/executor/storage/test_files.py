@@ -37,6 +37,12 @@ def client(process: Process) -> httpx.Client:
     return httpx.Client(base_url=process.url, timeout=60, trust_env=False, verify=False)
 
 
+def provider_row(http: httpx.Client) -> dict[str, Any]:
+    """What `GET /providers` says of the embedded store."""
+    rows: list[dict[str, Any]] = http.get("/providers").json()["providers"]
+    return next(row for row in rows if (row["kind"], row["name"]) == ("storage", "local"))
+
+
 @pytest.fixture(scope="module", params=["folder", "s3"])
 def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     env = {"MAX_UPLOAD_MB": "12"}
@@ -410,7 +416,7 @@ def test_measuring_refuses_what_fetching_refuses(http: httpx.Client) -> None:
 
 
 def test_the_provider_tells_that_it_takes_content(http: httpx.Client) -> None:
-    (row,) = [row for row in http.get("/providers").json()["providers"] if row["kind"] == "storage"]
+    row = provider_row(http)
     assert (row["name"], row["status"], row["accepting"], row["sellable"]) == (
         "local",
         "available",
@@ -443,7 +449,7 @@ def test_a_host_without_room_says_so_and_takes_nothing(tmp_path: Path) -> None:
             refused = http.put("/uploads", content=bytes(1001))
             assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
             assert "retry-after" in refused.headers
-            (row,) = [row for row in http.get("/providers").json()["providers"] if row["kind"] == "storage"]
+            row = provider_row(http)
             assert (row["accepting"], row["retryAfterS"], row["freeBytes"]) == (False, 60, 1000)
             assert http.put("/uploads", content=iter([bytes(1001)])).status_code == 507
         left = [path for path in (tmp_path / "home" / "content").rglob("*") if path.is_file()]
