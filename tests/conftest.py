@@ -8,7 +8,7 @@ by your pid, and wait for what you expect instead of sleeping for as long as it 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,16 @@ def postgres() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def databases(postgres: Any) -> Iterator[Databases]:
-    """Makes databases in it that live as long as the session or until they are dropped."""
+    """Makes and drops databases in it; those that nobody drops live as long as the session."""
     made = Databases(str(postgres.get_uri()))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def new_postgres(databases: Databases) -> Callable[[], str]:
+    """Makes empty databases that live as long as the session; each call returns a new one's address."""
+    return databases.new
 
 
 @pytest.fixture

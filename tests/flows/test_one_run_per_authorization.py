@@ -72,7 +72,7 @@ async def test_fifty_parallel_requests_with_one_authorization_run_once(
 def two_brokers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     more = {}
     if request.param == "postgres":
-        more["DATABASE_URL"] = request.getfixturevalue("databases").new()
+        more["DATABASE_URL"] = request.getfixturevalue("new_postgres")()
     with running_stack(tmp_path_factory.mktemp("two"), brokers=2, **more) as running:
         yield running
 
