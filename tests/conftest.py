@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from executor.sandbox.orphans import kill_orphans
 from tests.support.memcached import running_memcached
@@ -21,6 +22,10 @@ from tests.support.postgres import Databases
 from tests.support.services import Stack, running_stack
 from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
+
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = ("sandbox", "faults", "flows", "upstream", "executor", "attacks", "devnet", "interop")
