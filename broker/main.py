@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from broker.figures import publish
 from broker.opening import configured_database, open_all, secret_of
 from broker.payments.paid_route import PaidRoute
 from broker.payments.repeat_middleware import RepeatMiddleware
@@ -40,7 +41,9 @@ from shared.errors import StartupError
 from shared.health import Check, health_router
 from shared.http import MB, new_app
 from shared.logs import get_logger
+from shared.metrics import Metrics, metrics_router
 from shared.networks import network_named
+from shared.observed import Observed
 from shared.serve import lazy_app
 
 log = get_logger(__name__)
@@ -73,6 +76,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
     if terms is None:
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     limits = _limits(settings)
+    metrics = Metrics(SERVICE)
     configured_database(settings)  # a wrong one is said before anything is opened
 
     @asynccontextmanager
@@ -81,6 +85,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             app.state.settings = settings
             app.state.limits = limits
             await open_all(app.state, stack, terms, _routes(), clock)
+            publish(metrics, app.state.ledger, app.state.settlement)
             yield
 
     app = new_app(
@@ -89,12 +94,20 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         lifespan,
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
+        outer=_outer(metrics, limits, clock, sells=terms is not None),
         larger_bodies={("POST", "/store"): settings.max_upload_mb * MB + UPLOAD_OVERHEAD_BYTES},
     )
-    if terms is not None:
-        app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     _add_routes(app, settings)
+    app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=False))
     return app
+
+
+def _outer(metrics: Metrics, limits: RateLimits, clock: Clock, *, sells: bool) -> list[Middleware]:
+    observed = Middleware(Observed, metrics=metrics)
+    if not sells:
+        return [observed]
+    repeats = Middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
+    return [observed, repeats]
 
 
 def _limits(settings: BrokerSettings) -> RateLimits:

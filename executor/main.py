@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
+from executor.figures import Figures, publish
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
 from executor.measures import Measures
@@ -23,6 +25,8 @@ from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.health import Check, State, health_router
 from shared.http import MB, new_app
+from shared.metrics import Metrics, metrics_router
+from shared.observed import Observed
 from shared.serve import lazy_app
 from shared.settings import private_folder
 
@@ -40,6 +44,9 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
     results = Results(database, uuid.uuid4().hex, clock, bounds)
     once = Once(results)
+    metrics = Metrics(SERVICE)
+    figures = Figures(metrics)
+    publish(metrics, registry, upstream)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,7 +62,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             measures = Measures(database)
             stack.push_async_callback(measures.close)
             await measures.open()
-            app.state.jobs = Jobs(registry, once, measures)
+            app.state.jobs = Jobs(registry, once, measures, figures)
             stopping = _Stopping(registry.providers.values())
             stack.push_async_callback(stopping.ended)
             stack.enter_context(told_to_stop(stopping.begin))
@@ -72,11 +79,13 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         cors_origins=settings.cors_origins,
         internal=True,
         token=settings.internal_token,
+        outer=[Middleware(Observed, metrics=metrics)],
         larger_bodies={("PUT", UPLOADS_PATH): settings.max_upload_mb * MB},
     )
     checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
     dependencies = {"results": database.backend, "sandbox": settings.sandbox}
     app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
+    app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=True))
     app.include_router(router)
     for provider in registry.providers.values():
         if isinstance(provider, Serves):

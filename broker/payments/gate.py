@@ -29,7 +29,7 @@ from broker.payments.terms import Terms, challenge, receipt_header
 from broker.ratelimits import RateLimits
 from shared.clock import Clock
 from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
-from shared.logs import get_logger
+from shared.logs import get_logger, set_job_id
 from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
@@ -161,6 +161,7 @@ class PaymentGate:
                 raise Unavailable("the payment could not be recorded; nothing was charged")
             return await self._again(call, work, known)
         taken.kept = True
+        set_job_id(claimed.payment.job_id)
         # From here on the work goes on whether or not the client stays on the line.
         task = asyncio.create_task(self._fulfilment.begin(claimed))
         self._running.add(task)

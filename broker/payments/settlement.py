@@ -6,7 +6,9 @@ What cannot be read for certain is `Unknown`, never a failure: money may have mo
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from x402.mechanisms.evm import constants as evm
@@ -69,6 +71,8 @@ class Settlement:
     def __init__(self, url: str, network: Network, timeout_s: float) -> None:
         self._network = network
         self._facilitator = Caller(url, timeout_s=timeout_s, max_bytes=MAX_ANSWER_BYTES)
+        self.took_s: Callable[[float], object] = lambda _: None
+        """Told how long each settlement took, in seconds."""
 
     async def close(self) -> None:
         await self._facilitator.close()
@@ -96,6 +100,13 @@ class Settlement:
 
     async def settle(self, payment: PaymentRow) -> Outcome:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
+        began_s = perf_counter()
+        try:
+            return await self._settle(payment)
+        finally:
+            self.took_s(perf_counter() - began_s)
+
+    async def _settle(self, payment: PaymentRow) -> Outcome:
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
                 answer = SettleResponse.model_validate(await self._ask("/settle", payment))

@@ -100,6 +100,9 @@ class Upstream(Protocol):
 
     def means(self) -> Means: ...
 
+    def spent(self) -> Mapping[str, int]:
+        """What was paid since the start, by provider, in 10^-6 USD."""
+
     async def send(self, order: Order, spending: Spending) -> Answer:
         """The provider's answer, a 402 paid if there was one; its status is the caller's to judge.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,6 +37,8 @@ class Purse:
         self._chain = chain
         self._address = address
         self._moved = asyncio.Event()
+        self.spent_on: Counter[str] = Counter()
+        """What was paid since the start, by provider."""
         self._day_atomic = 0
         self._balance_atomic: int | None = None
         self._chore: asyncio.Task[None] | None = None
@@ -77,8 +80,9 @@ class Purse:
         except (SQLAlchemyError, OSError) as exc:
             log.error("upstream_journal_unavailable", error=type(exc).__name__)
 
-    def spent(self, amount_atomic: int) -> None:
+    def spent(self, provider: str, amount_atomic: int) -> None:
         """Something was paid; what is left is counted anew in the background."""
+        self.spent_on[provider] += amount_atomic
         self._day_atomic += amount_atomic
         if self._balance_atomic is not None:
             self._balance_atomic -= amount_atomic
