@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from broker.checks import checks_of
 from broker.figures import publish
 from broker.opening import configured_database, open_all, secret_of
 from broker.payments.paid_route import PaidRoute
@@ -33,12 +34,10 @@ from broker.routes import (
     upstash,
 )
 from broker.settings import BrokerSettings
-from shared.caches.errors import CacheUnavailable
-from shared.caches.router import CacheRouter
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.errors import StartupError
-from shared.health import Check, health_router
+from shared.health import health_router
 from shared.http import MB, new_app
 from shared.logs import get_logger
 from shared.metrics import Metrics, metrics_router
@@ -122,7 +121,7 @@ def _limits(settings: BrokerSettings) -> RateLimits:
 def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:
     for module in MODULES:
         app.include_router(module.router)
-    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
+    app.include_router(health_router(SERVICE, _addresses(settings), checks_of(app, settings)))
     answer_database_errors(app)
     _publish_schemas(app, compute.RUN_SCHEMAS)
 
@@ -155,45 +154,6 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
         "executor": settings.executor_url,
         "facilitator": settings.facilitator_url if settings.x402_enabled else "disabled",
         "caches": "enabled" if settings.redis_url or settings.memcached_url else "disabled",
-    }
-
-
-def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
-    async def database() -> Check:
-        await app.state.database.ping()
-        return Check("healthy")
-
-    async def quote() -> Check:
-        answer = await app.state.quotes.forward("GET", "/health")
-        return Check("healthy" if answer.status_code == 200 else "unhealthy")
-
-    async def executor() -> Check:
-        await app.state.executor.providers()
-        return Check("healthy")
-
-    async def facilitator() -> Check:
-        if not settings.x402_enabled:
-            return Check("disabled")
-        if await app.state.settlement.reachable():
-            return Check("healthy")
-        return Check("unhealthy", f"the facilitator does not settle on {settings.x402_network}")
-
-    async def caches() -> Check:
-        router: CacheRouter = app.state.caches
-        if not (settings.redis_url or settings.memcached_url):
-            return Check("disabled")
-        try:
-            await router.ping()
-        except CacheUnavailable as exc:
-            return Check("unhealthy", exc.message, critical=False)
-        return Check("healthy")
-
-    return {
-        "database": database,
-        "quote": quote,
-        "executor": executor,
-        "facilitator": facilitator,
-        "caches": caches,
     }
 
 

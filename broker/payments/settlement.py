@@ -59,6 +59,14 @@ class Unknown:
     reason: str
 
 
+@dataclass(frozen=True)
+class Supported:
+    """The networks on which a facilitator settles, in either spelling; `date` is its clock (HTTP)."""
+
+    networks: list[str]
+    date: str | None
+
+
 Outcome = Settled | Refused | Unknown
 
 
@@ -77,11 +85,13 @@ class Settlement:
     async def close(self) -> None:
         await self._facilitator.close()
 
-    async def reachable(self) -> bool:
-        """Whether `GET /supported` offers our scheme and network. Raises `NoAnswer`, `ValueError`."""
+    async def supported(self) -> Supported:
+        """What `GET /supported` offers. Raises `NoAnswer`, `ValueError`."""
         answer = await self._facilitator.get("/supported")
-        kinds = SupportedResponse.model_validate_json(answer.body).kinds if answer.status == 200 else []
-        return any(self._network.matches(kind.network) for kind in kinds)
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
+        kinds = SupportedResponse.model_validate_json(answer.body).kinds
+        return Supported([kind.network for kind in kinds if kind.scheme == evm.SCHEME_EXACT], answer.date)
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
