@@ -126,6 +126,7 @@ async def open_all(
     stack.push_async_callback(reconciler.drain)
     works = [_sweep(offers, state.accounts, state.a2a), reconciler.run()]
     if terms is not None:
+        await state.watch.look()  # nothing is sold before it is known that it could be paid
         works.append(state.watch.run())
     for work in works:
         stack.push_async_callback(_end, asyncio.create_task(work))
