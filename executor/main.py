@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from executor.checks import checks_of
 from executor.figures import Figures, publish
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
@@ -23,7 +24,7 @@ from executor.storage.storage import Storage
 from executor.upstream.opening import choose_upstream
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
-from shared.health import Check, State, health_router
+from shared.health import health_router
 from shared.http import MB, new_app
 from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
@@ -68,10 +69,6 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             stack.enter_context(told_to_stop(stopping.begin))
             yield
 
-    async def store() -> Check:
-        await results.ping()
-        return Check("healthy")
-
     app = new_app(
         SERVICE,
         "Runs the work that was paid for. Internal: the broker is the door.",
@@ -82,9 +79,8 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         outer=[Middleware(Observed, metrics=metrics)],
         larger_bodies={("PUT", UPLOADS_PATH): settings.max_upload_mb * MB},
     )
-    checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
     dependencies = {"results": database.backend, "sandbox": settings.sandbox}
-    app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
+    app.include_router(health_router(SERVICE, dependencies, checks_of(registry, results, upstream)))
     app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=True))
     app.include_router(router)
     for provider in registry.providers.values():
@@ -108,18 +104,6 @@ class _Stopping:
     async def ended(self) -> None:
         if self._draining is not None:
             await self._draining
-
-
-def _check(provider: Provider) -> Any:
-    async def check() -> Check:
-        status = provider.status()
-        if status.status == "available":
-            return Check("healthy", status.reason)
-        state: State = "disabled" if status.status == "disabled" else "unhealthy"
-        # Without its caches a host still runs code and keeps files.
-        return Check(state, status.reason, critical=provider.kind != "cache")
-
-    return check
 
 
 def __getattr__(name: str) -> Any:

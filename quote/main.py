@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from quote.answers import Answers
 from quote.capabilities import Capabilities
+from quote.checks import checks_of
 from quote.fanout import QuoteEngine
 from quote.figures import publish
 from quote.market import Market
@@ -18,7 +19,7 @@ from quote.routes import card_router, router
 from quote.settings import QuoteSettings
 from quote.shelf import Shelf
 from shared.clock import Clock, system_clock
-from shared.health import Check, health_router
+from shared.health import health_router
 from shared.http import internal_client, new_app
 from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
@@ -68,12 +69,7 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
         outer=[Middleware(Observed, metrics=metrics)],
     )
 
-    async def executor() -> Check:
-        if await app.state.capabilities.reachable():
-            return Check("healthy")
-        return Check("unhealthy", f"the executor at {settings.executor_url} does not answer", critical=False)
-
-    app.include_router(health_router(SERVICE, {"executor": settings.executor_url}, {"executor": executor}))
+    app.include_router(health_router(SERVICE, {"executor": settings.executor_url}, checks_of(app, settings)))
     app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=True))
     app.include_router(card_router)
     app.include_router(router)

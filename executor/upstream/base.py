@@ -83,12 +83,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Means:
-    """What can be paid with. `reason` says why nothing can be paid, or None; `networks` None is any."""
+    """What can be paid with. `reason` says why nothing can be paid, or None; `networks` None is any.
+
+    `chain_answers`: whether what the wallet holds is known; None where no chain is asked.
+    """
 
     reason: str | None
     networks: list[str] | None
     spendable_atomic: int
     sends_files: bool
+    chain_answers: bool | None = None
 
 
 class Upstream(Protocol):

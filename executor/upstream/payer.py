@@ -56,6 +56,7 @@ class Payer:
             networks=[self._network.caip2],
             spendable_atomic=self._purse.spendable_atomic,
             sends_files=True,
+            chain_answers=self._purse.chain_answers,
         )
 
     def spent(self) -> dict[str, int]:

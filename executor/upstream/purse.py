@@ -65,6 +65,11 @@ class Purse:
             left.append(self._balance_atomic)
         return max(0, min(left))
 
+    @property
+    def chain_answers(self) -> bool | None:
+        """Whether the chain told what the wallet holds when it was last asked; None where there is none."""
+        return None if self._chain is None else self._balance_atomic is not None
+
     async def holds(self, amount_atomic: int) -> bool:
         """Whether the wallet is not known to hold less; it is asked again before that is said."""
         if self._balance_atomic is not None and self._balance_atomic < amount_atomic:
