@@ -44,6 +44,7 @@ from shared.metrics import Metrics, metrics_router
 from shared.networks import network_named
 from shared.observed import Observed
 from shared.serve import lazy_app
+from shared.tracing import telemetry_of
 
 log = get_logger(__name__)
 
@@ -93,6 +94,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         lifespan,
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
         outer=_outer(metrics, limits, clock, sells=terms is not None),
         larger_bodies={("POST", "/store"): settings.max_upload_mb * MB + UPLOAD_OVERHEAD_BYTES},
     )

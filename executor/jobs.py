@@ -27,6 +27,7 @@ from executor.sandbox.streaming import Chunk, Texts, stream_of
 from executor.tasks import Ask, parse_task, parse_undo
 from shared.errors import GalaksioError
 from shared.logs import get_logger, set_job_id
+from shared.tracing import step
 
 log = get_logger(__name__)
 
@@ -103,7 +104,8 @@ class Jobs:
         task, began_s = ask.task, time.monotonic()
         whose = (task.kind, task.provider)
         try:
-            result = await _work(self.registry.providers[whose], task, on_output)
+            with step("work"):
+                result = await _work(self.registry.providers[whose], task, on_output)
         except Exception as error:
             if isinstance(error, GalaksioError):
                 log.warning("job_failed", job_id=task.job_id, code=error.code, reason=error.message)

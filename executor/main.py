@@ -30,6 +30,7 @@ from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
 from shared.serve import lazy_app
 from shared.settings import private_folder
+from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-executor"
 
@@ -76,6 +77,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         cors_origins=settings.cors_origins,
         internal=True,
         token=settings.internal_token,
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
         outer=[Middleware(Observed, metrics=metrics)],
         larger_bodies={("PUT", UPLOADS_PATH): settings.max_upload_mb * MB},
     )

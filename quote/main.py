@@ -25,6 +25,7 @@ from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
 from shared.remote import RemoteSettings
 from shared.serve import lazy_app
+from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-quote"
 LATE_S = 2.0
@@ -66,6 +67,7 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
         cors_origins=settings.cors_origins,
         internal=True,
         token=token,
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
         outer=[Middleware(Observed, metrics=metrics)],
     )
 

@@ -8,10 +8,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from importlib.util import find_spec
 
 import httpx
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -186,8 +186,13 @@ def is_loopback(scope: Scope) -> bool:
         return False
 
 
-# FastAPI asks three OpenTelemetry providers at every request; without the SDK they have nothing to answer.
-_TELEMETRY_INSTALLED = find_spec("opentelemetry.sdk") is not None
+# FastAPI asks three OpenTelemetry providers at every request, which have nothing to do unless told to.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -230,13 +235,14 @@ def new_app(
     token: str | None = None,
     inner: Sequence[Middleware] = (),
     outer: Sequence[Middleware] = (),
+    telemetry: TelemetryConfig | None = None,
     larger_bodies: Mapping[tuple[str, str], int] | None = None,
 ) -> FastAPI:
     """A FastAPI app with the house's errors, request ids, body cap (413) and CORS.
 
     `internal=True` puts `InternalOnly(token)` in front of everything but health; `inner` middleware
     stands behind request ids and CORS and `outer` in front of all, the first ones outermost; `larger_bodies`
-    are bytes by method and path.
+    are bytes by method and path; `telemetry` is what FastAPI traces (`shared.tracing`).
     """
     # py_ecc, which eth-account imports, raises it to 100,000. So deep, C code that reads a body of `[[[[…`
     # runs over its stack, and the process is gone; at Python's own limit it raises `RecursionError`.
@@ -247,7 +253,7 @@ def new_app(
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
-        telemetry=None if _TELEMETRY_INSTALLED else {"tracing": False, "metrics": False, "logs": False},
+        telemetry=telemetry or NO_TELEMETRY,
     )
     install_error_handlers(app)
     app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, larger=larger_bodies)

@@ -19,6 +19,7 @@ from shared.calls import Caller, NoAnswer
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
+from shared.tracing import step
 
 log = get_logger(__name__)
 
@@ -96,7 +97,8 @@ class Settlement:
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            answer = VerifyResponse.model_validate(await self._ask("/verify", payment))
+            with step("verify"):
+                answer = VerifyResponse.model_validate(await self._ask("/verify", payment))
         except (NoAnswer, ValueError, RecursionError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
@@ -112,7 +114,8 @@ class Settlement:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
         began_s = perf_counter()
         try:
-            return await self._settle(payment)
+            with step("settle"):
+                return await self._settle(payment)
         finally:
             self.took_s(perf_counter() - began_s)
 
