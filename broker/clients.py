@@ -12,6 +12,7 @@ from shared.errors import BadRequest, GalaksioError, Unavailable
 from shared.logs import get_logger, request_id
 from shared.quotes import QuoteList
 from shared.store import UploadInfo, UrlInfo
+from shared.tracing import step, trace_headers
 
 log = get_logger(__name__)
 
@@ -66,8 +67,9 @@ class QuoteClient:
     ) -> httpx.Response:
         """Ask quote and return its answer as it is. Raises `Unavailable` when there is none."""
         try:
-            sent = {**_trace(), **(headers or {})}
-            return await self._client.request(method, path, headers=sent, **kwargs)
+            with step("quote"):
+                sent = {**_trace(), **(headers or {})}
+                return await self._client.request(method, path, headers=sent, **kwargs)
         except httpx.HTTPError as exc:
             log.warning("quote_unreachable", error=type(exc).__name__)
             raise _quote_down() from None
@@ -96,12 +98,13 @@ class ExecutorClient:
         named = {"jobId": job_id, "taskType": task_type, "provider": provider}
         body = {**task, **named, "maxSpendAtomic": str(max_spend_atomic)}
         try:
-            response = await self._caller.post(
-                "/execute",
-                json.dumps(body).encode(),
-                timeout_s=time_limit_s + EXECUTOR_SLACK_S,
-                headers=_trace(),
-            )
+            with step("execute"):
+                response = await self._caller.post(
+                    "/execute",
+                    json.dumps(body).encode(),
+                    timeout_s=time_limit_s + EXECUTOR_SLACK_S,
+                    headers=_trace(),
+                )
             answer = json.loads(response.body)
         except (NoAnswer, ValueError, RecursionError) as exc:
             log.error("executor_unreachable", job_id=job_id, error=str(exc)[:200])
@@ -196,7 +199,7 @@ class ExecutorClient:
 
 
 def _trace() -> dict[str, str]:
-    return {"X-Request-ID": value} if (value := request_id()) else {}
+    return {**({"X-Request-ID": value} if (value := request_id()) else {}), **trace_headers()}
 
 
 def _quote_down() -> Unavailable:

@@ -10,6 +10,8 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from broker.checks import checks_of
+from broker.figures import publish
 from broker.opening import configured_database, open_all, secret_of
 from broker.payments.paid_route import PaidRoute
 from broker.payments.repeat_middleware import RepeatMiddleware
@@ -32,16 +34,17 @@ from broker.routes import (
     upstash,
 )
 from broker.settings import BrokerSettings
-from shared.caches.errors import CacheUnavailable
-from shared.caches.router import CacheRouter
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.errors import StartupError
-from shared.health import Check, health_router
+from shared.health import health_router
 from shared.http import MB, new_app
 from shared.logs import get_logger
+from shared.metrics import Metrics, metrics_router
 from shared.networks import network_named
+from shared.observed import Observed
 from shared.serve import lazy_app
+from shared.tracing import telemetry_of
 
 log = get_logger(__name__)
 
@@ -73,6 +76,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
     if terms is None:
         log.warning("payments_are_off", hint="X402_ENABLED=false: all work is done for free")
     limits = _limits(settings)
+    metrics = Metrics(SERVICE)
     configured_database(settings)  # a wrong one is said before anything is opened
 
     @asynccontextmanager
@@ -81,6 +85,7 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
             app.state.settings = settings
             app.state.limits = limits
             await open_all(app.state, stack, terms, _routes(), clock)
+            publish(metrics, app.state.ledger, app.state.settlement)
             yield
 
     app = new_app(
@@ -89,12 +94,21 @@ def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI
         lifespan,
         cors_origins=settings.cors_origins,
         inner=[Middleware(RateLimitMiddleware, limits=limits)],
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
+        outer=_outer(metrics, limits, clock, sells=terms is not None),
         larger_bodies={("POST", "/store"): settings.max_upload_mb * MB + UPLOAD_OVERHEAD_BYTES},
     )
-    if terms is not None:
-        app.add_middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
     _add_routes(app, settings)
+    app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=False))
     return app
+
+
+def _outer(metrics: Metrics, limits: RateLimits, clock: Clock, *, sells: bool) -> list[Middleware]:
+    observed = Middleware(Observed, metrics=metrics)
+    if not sells:
+        return [observed]
+    repeats = Middleware(RepeatMiddleware, paths=_sold_paths(), limits=limits, repeats=Repeats(clock))
+    return [observed, repeats]
 
 
 def _limits(settings: BrokerSettings) -> RateLimits:
@@ -109,7 +123,7 @@ def _limits(settings: BrokerSettings) -> RateLimits:
 def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:
     for module in MODULES:
         app.include_router(module.router)
-    app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
+    app.include_router(health_router(SERVICE, _addresses(settings), checks_of(app, settings)))
     answer_database_errors(app)
     _publish_schemas(app, compute.RUN_SCHEMAS)
 
@@ -142,45 +156,6 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
         "executor": settings.executor_url,
         "facilitator": settings.facilitator_url if settings.x402_enabled else "disabled",
         "caches": "enabled" if settings.redis_url or settings.memcached_url else "disabled",
-    }
-
-
-def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
-    async def database() -> Check:
-        await app.state.database.ping()
-        return Check("healthy")
-
-    async def quote() -> Check:
-        answer = await app.state.quotes.forward("GET", "/health")
-        return Check("healthy" if answer.status_code == 200 else "unhealthy")
-
-    async def executor() -> Check:
-        await app.state.executor.providers()
-        return Check("healthy")
-
-    async def facilitator() -> Check:
-        if not settings.x402_enabled:
-            return Check("disabled")
-        if await app.state.settlement.reachable():
-            return Check("healthy")
-        return Check("unhealthy", f"the facilitator does not settle on {settings.x402_network}")
-
-    async def caches() -> Check:
-        router: CacheRouter = app.state.caches
-        if not (settings.redis_url or settings.memcached_url):
-            return Check("disabled")
-        try:
-            await router.ping()
-        except CacheUnavailable as exc:
-            return Check("unhealthy", exc.message, critical=False)
-        return Check("healthy")
-
-    return {
-        "database": database,
-        "quote": quote,
-        "executor": executor,
-        "facilitator": facilitator,
-        "caches": caches,
     }
 
 

@@ -26,6 +26,7 @@ from broker.payments.reconciler import Reconciler
 from broker.payments.results import Results
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
+from broker.payments.watch import Watch
 from broker.ratelimits import RateLimits
 from broker.runtimes import Runtimes
 from broker.settings import BrokerSettings
@@ -80,12 +81,14 @@ async def open_all(
         free=terms is None,
         mode=settings.fulfilment,
     )
+    chain = _open_chain(settings, stack)
+    state.watch = Watch(state.settlement, chain, network, settings.facilitator_url)
     fulfilment = Fulfilment(
         ledger=state.ledger,
         settlement=state.settlement,
         executor=state.executor,
         results=state.results,
-        chain=_open_chain(settings, stack),
+        chain=chain,
         clock=clock,
     )
     state.storefront = Storefront(
@@ -108,14 +111,24 @@ async def open_all(
         FreeGate(executor=state.executor, **common)
         if terms is None
         else PaymentGate(
-            terms=terms, offers=offers, fulfilment=fulfilment, limits=limits, clock=clock, **common
+            terms=terms,
+            offers=offers,
+            fulfilment=fulfilment,
+            limits=limits,
+            watch=state.watch,
+            clock=clock,
+            **common,
         )
     )
     tasks = Tasks(database, network, clock)
     state.a2a = Desk(state, tasks, state.ledger, offers, settings.public_base_url)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
-    for work in (_sweep(offers, state.accounts, state.a2a), reconciler.run()):
+    works = [_sweep(offers, state.accounts, state.a2a), reconciler.run()]
+    if terms is not None:
+        await state.watch.look()  # nothing is sold before it is known that it could be paid
+        works.append(state.watch.run())
+    for work in works:
         stack.push_async_callback(_end, asyncio.create_task(work))
     stack.push_async_callback(state.gate.drain)
 

@@ -1,6 +1,5 @@
 """Settings of the broker."""
 
-import re
 from decimal import Decimal
 
 from pydantic import Field, SecretStr, field_validator
@@ -8,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 from broker.operations import Mode
 from shared.money import usd_to_atomic
 from shared.remote import RemoteSettings
-from shared.settings import names
+from shared.settings import LONG_TOKEN, TOKEN_RULE, names
 
 
 class BrokerSettings(RemoteSettings):
@@ -63,13 +62,17 @@ class BrokerSettings(RemoteSettings):
     @field_validator("operator_token", "cache_token_key")
     @classmethod
     def _long_token(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[\x21-\x7e]{16,}", value.get_secret_value()):
-            raise ValueError("must be at least 16 characters, plain ASCII without spaces")
+        if value is not None and not LONG_TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError(TOKEN_RULE)
         return value
 
     @property
     def operator(self) -> str | None:
         return self.operator_token.get_secret_value() if self.operator_token else None
+
+    @property
+    def metrics_tokens(self) -> tuple[str | None, ...]:
+        return *super().metrics_tokens, self.operator
 
     @property
     def cache_max_bytes(self) -> int:

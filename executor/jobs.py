@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from executor.figures import DONE, FAILED, REFUSED, Figures
 from executor.measures import Measures, Outcome, is_failure_of_provider
 from executor.once import Once
 from executor.providers.base import (
@@ -25,7 +26,8 @@ from executor.sandbox.outputs import Encoding
 from executor.sandbox.streaming import Chunk, Texts, stream_of
 from executor.tasks import Ask, parse_task, parse_undo
 from shared.errors import GalaksioError
-from shared.logs import get_logger
+from shared.logs import get_logger, set_job_id
+from shared.tracing import step
 
 log = get_logger(__name__)
 
@@ -33,10 +35,11 @@ log = get_logger(__name__)
 class Jobs:
     """All the work of this service."""
 
-    def __init__(self, registry: Registry, once: Once, measures: Measures) -> None:
+    def __init__(self, registry: Registry, once: Once, measures: Measures, figures: Figures) -> None:
         self.registry = registry
         self._once = once
         self._measures = measures
+        self._figures = figures
 
     async def do(self, body: Any, *, direct: bool) -> dict[str, Any]:
         """The answer to a task: `{jobId, status: "completed", success: true, result}`.
@@ -45,6 +48,7 @@ class Jobs:
         Raises `GalaksioError` for a malformed task and for failures of ours. Code that fails is completed.
         """
         ask = parse_task(body, self.registry, direct=direct)
+        set_job_id(ask.task.job_id)
         return _answer(ask, await self._do(ask, None))
 
     async def stream(self, body: Any) -> AsyncGenerator[dict[str, Any], None]:
@@ -55,6 +59,7 @@ class Jobs:
         that leaves ends a run whose job id is not its own.
         """
         ask = parse_task(body, self.registry, direct=True)
+        set_job_id(ask.task.job_id)
         texts = Texts(cast(Encoding, getattr(ask.task.request, "encoding", "utf-8")))
         async for event in stream_of(lambda on_output: self._do(ask, on_output)):
             if isinstance(event, Chunk):
@@ -69,6 +74,7 @@ class Jobs:
         it left behind. Idempotent.
         """
         job_id, provider = parse_undo(body, self.registry)
+        set_job_id(job_id)
         # The job id first: work that ends in between finds no claim to keep its result under.
         await self._once.undo(job_id)
         if isinstance(provider, Undoes):
@@ -98,14 +104,18 @@ class Jobs:
         task, began_s = ask.task, time.monotonic()
         whose = (task.kind, task.provider)
         try:
-            result = await _work(self.registry.providers[whose], task, on_output)
+            with step("work"):
+                result = await _work(self.registry.providers[whose], task, on_output)
         except Exception as error:
             if isinstance(error, GalaksioError):
                 log.warning("job_failed", job_id=task.job_id, code=error.code, reason=error.message)
             if is_failure_of_provider(error):
                 self._measures.note(whose, Outcome(False, _since_ms(began_s)))
+            outcome = FAILED if is_failure_of_provider(error) else REFUSED
+            self._figures.ended(task, outcome, time.monotonic() - began_s)
             raise
         self._measures.note(whose, Outcome(True, _since_ms(began_s)))
+        self._figures.ended(task, DONE, time.monotonic() - began_s, result)
         return result.model_dump_json()
 
 

@@ -7,7 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
+from executor.checks import checks_of
+from executor.figures import Figures, publish
 from executor.files import UPLOADS_PATH
 from executor.jobs import Jobs
 from executor.measures import Measures
@@ -21,10 +24,13 @@ from executor.storage.storage import Storage
 from executor.upstream.opening import choose_upstream
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
-from shared.health import Check, State, health_router
+from shared.health import health_router
 from shared.http import MB, new_app
+from shared.metrics import Metrics, metrics_router
+from shared.observed import Observed
 from shared.serve import lazy_app
 from shared.settings import private_folder
+from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-executor"
 
@@ -40,6 +46,9 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
     results = Results(database, uuid.uuid4().hex, clock, bounds)
     once = Once(results)
+    metrics = Metrics(SERVICE)
+    figures = Figures(metrics)
+    publish(metrics, registry, upstream)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,15 +64,11 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             measures = Measures(database)
             stack.push_async_callback(measures.close)
             await measures.open()
-            app.state.jobs = Jobs(registry, once, measures)
+            app.state.jobs = Jobs(registry, once, measures, figures)
             stopping = _Stopping(registry.providers.values())
             stack.push_async_callback(stopping.ended)
             stack.enter_context(told_to_stop(stopping.begin))
             yield
-
-    async def store() -> Check:
-        await results.ping()
-        return Check("healthy")
 
     app = new_app(
         SERVICE,
@@ -72,11 +77,13 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         cors_origins=settings.cors_origins,
         internal=True,
         token=settings.internal_token,
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
+        outer=[Middleware(Observed, metrics=metrics)],
         larger_bodies={("PUT", UPLOADS_PATH): settings.max_upload_mb * MB},
     )
-    checks = {f"{p.kind}/{p.name}": _check(p) for p in registry.providers.values()}
     dependencies = {"results": database.backend, "sandbox": settings.sandbox}
-    app.include_router(health_router(SERVICE, dependencies, {**checks, "results": store}))
+    app.include_router(health_router(SERVICE, dependencies, checks_of(registry, results, upstream)))
+    app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=True))
     app.include_router(router)
     for provider in registry.providers.values():
         if isinstance(provider, Serves):
@@ -99,18 +106,6 @@ class _Stopping:
     async def ended(self) -> None:
         if self._draining is not None:
             await self._draining
-
-
-def _check(provider: Provider) -> Any:
-    async def check() -> Check:
-        status = provider.status()
-        if status.status == "available":
-            return Check("healthy", status.reason)
-        state: State = "disabled" if status.status == "disabled" else "unhealthy"
-        # Without its caches a host still runs code and keeps files.
-        return Check(state, status.reason, critical=provider.kind != "cache")
-
-    return check
 
 
 def __getattr__(name: str) -> Any:

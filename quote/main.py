@@ -5,10 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from quote.answers import Answers
 from quote.capabilities import Capabilities
+from quote.checks import checks_of
 from quote.fanout import QuoteEngine
+from quote.figures import publish
 from quote.market import Market
 from quote.outside import Outside
 from quote.providers.base import Context, find_providers
@@ -16,10 +19,13 @@ from quote.routes import card_router, router
 from quote.settings import QuoteSettings
 from quote.shelf import Shelf
 from shared.clock import Clock, system_clock
-from shared.health import Check, health_router
+from shared.health import health_router
 from shared.http import internal_client, new_app
+from shared.metrics import Metrics, metrics_router
+from shared.observed import Observed
 from shared.remote import RemoteSettings
 from shared.serve import lazy_app
+from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-quote"
 LATE_S = 2.0
@@ -30,6 +36,7 @@ REMOTE_URLS = sorted(name for name in RemoteSettings.model_fields if name.endswi
 def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
     """Build the service. Nothing is opened before its lifespan starts."""
     token = settings.internal_token
+    metrics = Metrics(SERVICE)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +57,7 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
                 capabilities=app.state.capabilities,
                 measures=market.measures,
             )
+            publish(metrics, app.state.engine, app.state.capabilities, market)
             yield
 
     app = new_app(
@@ -59,14 +67,12 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
         cors_origins=settings.cors_origins,
         internal=True,
         token=token,
+        telemetry=telemetry_of(SERVICE, settings.otlp_endpoint),
+        outer=[Middleware(Observed, metrics=metrics)],
     )
 
-    async def executor() -> Check:
-        if await app.state.capabilities.reachable():
-            return Check("healthy")
-        return Check("unhealthy", f"the executor at {settings.executor_url} does not answer", critical=False)
-
-    app.include_router(health_router(SERVICE, {"executor": settings.executor_url}, {"executor": executor}))
+    app.include_router(health_router(SERVICE, {"executor": settings.executor_url}, checks_of(app, settings)))
+    app.include_router(metrics_router(metrics, settings.metrics_tokens, loopback=True))
     app.include_router(card_router)
     app.include_router(router)
     app.include_router(router, prefix="/v2")

@@ -76,6 +76,10 @@ class Market:
         await self._save_measures()
         await self._shelf.close()
 
+    async def shelf_answers(self) -> bool | None:
+        """Whether what all processes share is there; None where there is no such place."""
+        return await self._shelf.answers() if self._shelf.shared else None
+
     def breaker(self, provider: str) -> Breaker:
         return self._breakers.setdefault(provider, Breaker(self._clock))
 

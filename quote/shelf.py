@@ -46,6 +46,10 @@ class Shelf:
         """Whether what is put here is for anybody else."""
         return self._redis is not None
 
+    async def answers(self) -> bool:
+        """Whether Redis answers; after it did not, nobody asks it for `DOWN_S`."""
+        return bool(await self._ask(False, "PING"))
+
     async def get(self, name: str) -> bytes | None:
         found: bytes | None = await self._ask(None, "GET", self._key(name))
         return found

@@ -28,10 +28,11 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Whatever came back, with any status."""
+    """Whatever came back, with any status. `date` is when its server says that it made it (HTTP)."""
 
     status: int
     body: bytes
+    date: str | None = None
 
 
 class Caller:
@@ -118,7 +119,7 @@ class Caller:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                return Answer(response.status, await self._read(response))
+                return Answer(response.status, await self._read(response), response.headers.get("Date"))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise NoAnswer(type(exc).__name__, sent=False) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:

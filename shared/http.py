@@ -8,10 +8,10 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from importlib.util import find_spec
 
 import httpx
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,6 +31,7 @@ MB = 1024 * 1024
 MAX_BODY_BYTES = 10 * MB
 RECURSION_LIMIT = 1000
 HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
+METRICS_PATH = "/metrics"
 REQUEST_ID = b"x-request-id"
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -144,7 +145,7 @@ class InternalOnly:
     """Keeps strangers out of quote and executor.
 
     With `token` set, a request needs `Authorization: Bearer <token>`; without it only loopback
-    peers are answered. `open_paths` (health) need neither.
+    peers are answered. `open_paths` need neither: health, and metrics, which ask for a token themselves.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, open_paths: Iterable[str] = ()) -> None:
@@ -174,15 +175,25 @@ class InternalOnly:
     def _allowed(self, scope: Scope) -> bool:
         if self.token:
             return hmac.compare_digest(header(scope, b"authorization"), f"Bearer {self.token}".encode())
-        client = scope.get("client")
-        try:
-            return client is not None and ipaddress.ip_address(client[0]).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(scope)
 
 
-# FastAPI asks three OpenTelemetry providers at every request; without the SDK they have nothing to answer.
-_TELEMETRY_INSTALLED = find_spec("opentelemetry.sdk") is not None
+def is_loopback(scope: Scope) -> bool:
+    """Whether the peer is on this machine. Behind a proxy that stands there, everybody is."""
+    client = scope.get("client")
+    try:
+        return client is not None and ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+# FastAPI asks three OpenTelemetry providers at every request, which have nothing to do unless told to.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -224,12 +235,15 @@ def new_app(
     internal: bool = False,
     token: str | None = None,
     inner: Sequence[Middleware] = (),
+    outer: Sequence[Middleware] = (),
+    telemetry: TelemetryConfig | None = None,
     larger_bodies: Mapping[tuple[str, str], int] | None = None,
 ) -> FastAPI:
     """A FastAPI app with the house's errors, request ids, body cap (413) and CORS.
 
     `internal=True` puts `InternalOnly(token)` in front of everything but health; `inner` middleware
-    stands behind request ids and CORS, the first one outermost; `larger_bodies` are bytes by method and path.
+    stands behind request ids and CORS and `outer` in front of all, the first ones outermost; `larger_bodies`
+    are bytes by method and path; `telemetry` is what FastAPI traces (`shared.tracing`).
     """
     # py_ecc, which eth-account imports, raises it to 100,000. So deep, C code that reads a body of `[[[[…`
     # runs over its stack, and the process is gone; at Python's own limit it raises `RecursionError`.
@@ -240,12 +254,12 @@ def new_app(
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
-        telemetry=None if _TELEMETRY_INSTALLED else {"tracing": False, "metrics": False, "logs": False},
+        telemetry=telemetry or NO_TELEMETRY,
     )
     install_error_handlers(app)
     app.add_middleware(BodyLimit, limit_bytes=MAX_BODY_BYTES, larger=larger_bodies)
     if internal:
-        app.add_middleware(InternalOnly, token=token, open_paths=HEALTH_PATHS)
+        app.add_middleware(InternalOnly, token=token, open_paths=(*HEALTH_PATHS, METRICS_PATH))
     for middleware in reversed(inner):
         app.add_middleware(middleware.cls, *middleware.args, **middleware.kwargs)
     app.add_middleware(UnexpectedErrors)
@@ -259,6 +273,8 @@ def new_app(
             allow_credentials=False,
         )
     app.add_middleware(RequestId)
+    for middleware in reversed(outer):
+        app.add_middleware(middleware.cls, *middleware.args, **middleware.kwargs)
     app.add_middleware(ReadableStartup)
     return app
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from shared.errors import StartupError
 from shared.logs import configure_logging
 from shared.settings import CommonSettings, load_settings
+from shared.startup import check_secrets
 
 GRACE_S = 30
 GRACE_AFTER_S = 5
@@ -59,6 +60,7 @@ def run_module(
     try:
         settings: Any = load_settings(settings_cls)
         configure_logging(service, settings.effective_log_level)
+        check_secrets(settings)
         check_port_free(settings.host, settings.port, port_setting)
         app = _freezing(create_app(settings))
     except StartupError as exc:
@@ -85,6 +87,7 @@ def lazy_app(
     try:
         settings = load_settings(settings_cls)
         configure_logging(service, settings.effective_log_level)
+        check_secrets(settings)
         return _freezing(create_app(settings))
     except StartupError as exc:
         raise fail(service, exc) from None

@@ -6,6 +6,7 @@ A service subclasses `CommonSettings`; nothing is read before `load_settings` is
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 
 MAX_FILE_CHARACTERS = 64 * 1024
 """What the file of one setting may hold."""
+LONG_TOKEN = re.compile(r"[\x21-\x7e]{16,}")
+TOKEN_RULE = "must be at least 16 characters, plain ASCII without spaces"  # noqa: S105 - what is said of a wrong one
 NETWORK_ALIASES = {"mainnet": "base", "eip155:8453": "base", "eip155:84532": "base-sepolia"}
 
 
@@ -37,6 +40,8 @@ class CommonSettings(BaseModel):
     debug: bool = Field(False, validation_alias=names("DEBUG"))
     galaksio_home: Path = Field(Path("~/.galaksio"), validation_alias=names("GALAKSIO_HOME"))
     internal_api_token: SecretStr | None = Field(None, validation_alias=names("INTERNAL_API_TOKEN"))
+    metrics_token: SecretStr | None = Field(None, validation_alias=names("METRICS_TOKEN"))
+    otlp_endpoint: str | None = Field(None, validation_alias=names("OTEL_EXPORTER_OTLP_ENDPOINT"))
     x402_network: str = Field("base-sepolia", validation_alias=names("X402_NETWORK"))
     max_upload_mb: int = Field(100, ge=1, le=10_000, validation_alias=names("MAX_UPLOAD_MB"))
     cors_origins: list[str] = Field(
@@ -47,6 +52,20 @@ class CommonSettings(BaseModel):
     @classmethod
     def _expand(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _long_metrics_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not LONG_TOKEN.fullmatch(value.get_secret_value()):
+            raise ValueError(TOKEN_RULE)
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _http_endpoint(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @field_validator("x402_network", mode="after")
     @classmethod
@@ -65,6 +84,16 @@ class CommonSettings(BaseModel):
     @property
     def internal_token(self) -> str | None:
         return self.internal_api_token.get_secret_value() if self.internal_api_token else None
+
+    @property
+    def metrics_tokens(self) -> tuple[str | None, ...]:
+        """What opens `/metrics`."""
+        own = self.metrics_token.get_secret_value() if self.metrics_token else None
+        return own, self.internal_token
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment.lower() in {"production", "prod"}
 
     @property
     def effective_log_level(self) -> str:

@@ -37,6 +37,14 @@ class OnChain:
     transaction_hash: str | None = None
 
 
+@dataclass(frozen=True)
+class Head:
+    """The latest block: its time in Unix seconds, and of which chain it is."""
+
+    chain_id: int
+    time_s: int
+
+
 class Chain:
     """Reads the token contract over JSON-RPC at `rpc_url`."""
 
@@ -49,6 +57,16 @@ class Chain:
 
     async def close(self) -> None:
         await self._web3.provider.disconnect()
+
+    async def head(self) -> Head | None:
+        """None when nobody answers."""
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                latest = await self._web3.eth.get_block("latest")
+                return Head(await self._web3.eth.chain_id, latest["timestamp"])
+        except Exception as exc:
+            log.warning("chain_unreachable", error=type(exc).__name__)
+            return None
 
     async def authorization(self, payer: str, nonce: str, age_s: float) -> OnChain | None:
         """What became of an authorization that is at most `age_s` seconds old; None when nobody answers."""

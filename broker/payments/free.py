@@ -17,6 +17,7 @@ from broker.payments.pricing import Pricing
 from broker.payments.records import NewJob
 from broker.payments.results import Results
 from shared.errors import GalaksioError
+from shared.logs import set_job_id
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -53,6 +54,7 @@ class FreeGate:
             limit_ms = math.ceil(work.time_limit_s * 1000)
             new = NewJob(operation.name, call.hash(work), offer, "anonymous", task, limit_ms, call.label)
             job_id = await self._ledger.open_unpaid(new)
+            set_job_id(job_id)
             try:
                 body = await self._done(job_id, new, work.time_limit_s)
             except GalaksioError as error:

@@ -26,10 +26,11 @@ from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, Ledg
 from broker.payments.repeats import may_be_told_again
 from broker.payments.results import Results
 from broker.payments.terms import Terms, challenge, receipt_header
+from broker.payments.watch import Watch
 from broker.ratelimits import RateLimits
 from shared.clock import Clock
 from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
-from shared.logs import get_logger
+from shared.logs import get_logger, set_job_id
 from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
@@ -55,6 +56,7 @@ class PaymentGate:
         intake: Intake,
         tokens: Tokens,
         limits: RateLimits,
+        watch: Watch,
         clock: Clock,
         public_base_url: str | None,
     ) -> None:
@@ -67,6 +69,7 @@ class PaymentGate:
         self._intake = intake
         self._tokens = tokens
         self._limits = limits
+        self._watch = watch
         self._clock = clock
         self._public_base_url = public_base_url
         self._running: set[asyncio.Task[Ended]] = set()
@@ -138,6 +141,7 @@ class PaymentGate:
 
     async def _take(self, call: Call, taken: Taken, payment: Payment, offer: Offer) -> Response:
         """Reserve the authorization and carry it to its end."""
+        self._watch.check()
         work = taken.work
         requirements = (
             self._terms.v1(offer, self._resource(call), call.operation.description).model_dump(by_alias=True)
@@ -161,6 +165,7 @@ class PaymentGate:
                 raise Unavailable("the payment could not be recorded; nothing was charged")
             return await self._again(call, work, known)
         taken.kept = True
+        set_job_id(claimed.payment.job_id)
         # From here on the work goes on whether or not the client stays on the line.
         task = asyncio.create_task(self._fulfilment.begin(claimed))
         self._running.add(task)
@@ -279,6 +284,7 @@ class PaymentGate:
         code: str = PAYMENT_REQUIRED,
         receipt: dict[str, str] | None = None,
     ) -> Response:
+        self._watch.check()
         offer = await self._pricing.offer(
             call.operation, work, call.offer_hash(work), work_is_done=receipt is not None
         )
@@ -299,6 +305,7 @@ class PaymentGate:
         """An empty body: the starting price and the input schema, for crawlers. It cannot be paid."""
         if payment is not None:
             raise BadRequest("the body is empty; send a JSON object", code="body_required")
+        self._watch.check()
         return challenge(
             self._terms,
             await self._pricing.starting_offer(call.operation, call.method, call.route),

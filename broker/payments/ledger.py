@@ -74,10 +74,13 @@ class Ledger(Reservations):
         fields = {"transaction_hash": transaction_hash, "reason": None}
         source: tuple[State, ...] = ("settling", "unknown")
         if payment.settle == "before":
-            return await self._move(payment, source, "running", fields=fields, job_status="running")
-        return await self._move(
-            payment, source, "settled", fields=fields, job_status="completed", forget_task=True
-        )
+            moved = await self._move(payment, source, "running", fields=fields, job_status="running")
+        else:
+            moved = await self._move(
+                payment, source, "settled", fields=fields, job_status="completed", forget_task=True
+            )
+        self.settled_atomic += payment.amount_atomic
+        return moved
 
     async def rejected(self, payment: PaymentRow, reason: str, *, undo: bool = False) -> PaymentRow:
         """Refused for certain. Work that was done is withheld; work paid ahead never began.
@@ -252,6 +255,7 @@ class Ledger(Reservations):
                 connection.execute(also)
 
         await self._database.write(move)
+        self.events[target] += 1
         known = PaymentRow.__dataclass_fields__.keys()
         return replace(payment, **{name: value for name, value in changed.items() if name in known})
 

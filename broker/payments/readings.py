@@ -1,20 +1,28 @@
 """Looking jobs and payments up. Nothing here changes anything."""
 
 import uuid
+from collections import Counter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from broker.payments.authorization import Authorization
-from broker.payments.records import JobRow, PaymentRow, read_job, read_payment_row
+from broker.payments.records import EXPOSED, JobRow, PaymentRow, Standing, read_job, read_payment_row
 from broker.tables import identifiers, jobs, payments, refunds
 from shared.clock import Clock
 from shared.database import Database
 from shared.networks import Network
 
 _JOB = select(jobs).where(jobs.c.id == bindparam("at_id"))
+OPEN_PAYMENTS = (
+    select(payments.c.state, func.count())
+    .where(payments.c.state.in_([literal_column(f"'{state}'") for state in EXPOSED]))
+    .group_by(payments.c.state)
+)
+"""Answered from `payments_by_state` alone, and of what has ended it reads nothing."""
+_OWED = select(func.coalesce(func.sum(refunds.c.amount_atomic), 0)).where(refunds.c.state == "owed")
 
 
 class Readings:
@@ -39,6 +47,10 @@ class Readings:
         self._exposure_cap_atomic = exposure_cap_atomic
         self.lease_ms = lease_ms
         self.owner = uuid.uuid4().hex
+        self.events: Counter[str] = Counter()
+        """What became of payments at this broker since it started: states, and `refund_owed`."""
+        self.settled_atomic = 0
+        """What was settled here since then."""
 
     async def find(self, auth: Authorization) -> PaymentRow | None:
         return await self._one_payment(*(payments.c[name] == v for name, v in self._key(auth).items()))
@@ -75,6 +87,13 @@ class Readings:
             return None if row is None else dict(row)
 
         return await self._database.read(find)
+
+    async def standing(self) -> Standing:
+        def stand(connection: Connection) -> Standing:
+            by_state = {str(state): int(count) for state, count in connection.execute(OPEN_PAYMENTS)}
+            return Standing(by_state, int(connection.execute(_OWED).scalar_one()))
+
+        return await self._database.read(stand)
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from broker.payments.fulfilment import Fulfilment
 from broker.payments.ledger import Ledger
 from broker.payments.records import LedgerError, PaymentRow
-from shared.logs import get_logger
+from shared.logs import get_logger, set_job_id
 
 log = get_logger(__name__)
 
@@ -50,6 +50,7 @@ class Reconciler:
             await asyncio.wait(self._working)
 
     async def _resume(self, payment: PaymentRow) -> None:
+        set_job_id(payment.job_id)
         try:
             ended = await self._fulfilment.resume(payment)
         except LedgerError:

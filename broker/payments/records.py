@@ -93,6 +93,14 @@ class JobRow:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """What is open in the ledger: payments by state, and what is owed back, in atomic units."""
+
+    open: dict[str, int]
+    owed_atomic: int
+
+
+@dataclass(frozen=True)
 class Reservation:
     """A payment that was claimed, and the job it pays for."""
 

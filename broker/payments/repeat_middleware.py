@@ -1,7 +1,7 @@
 """The same unpaid request a moment later gets the same 402, without going through the gate again.
 
-Stands in front of every other middleware. It has nothing to run work with: all it can do is tell once more
-what the gate just told, or pass the request on. It answers a request itself only when
+Stands in front of every other middleware but the one that counts. It has nothing to run work with: all it
+can do is tell once more what the gate just told, or pass the request on. It answers itself only when
 
 - it is a plain POST to a sold route as that is declared, and every header it has is named below: one with a
   payment, an Origin, a cookie or anything else goes the ordinary way, in whatever spelling;
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.payments.repeats import LENGTH, Key, Repeats
 from broker.ratelimits import RateLimited, RateLimits
 from shared.http import REQUEST_ID, id_of_request
+from shared.observed import TOLD_AGAIN
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -75,6 +76,7 @@ class RepeatMiddleware:
         key = (body, *asked.key)
         answer = self._repeats.find(key)
         if answer is not None:
+            scope[TOLD_AGAIN] = scope["path"]
             await answer.send_as(id_of_request(asked.own_id), send)
             return
         if self._repeats.seen(key):

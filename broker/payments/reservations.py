@@ -87,7 +87,10 @@ class Reservations(Readings):
                 self._claim_identifier(connection, identifier, payment, now)
             return Reservation(payment, job)
 
-        return await self._database.write(reserve)
+        reserved = await self._database.write(reserve)
+        if reserved is not None:
+            self.events["reserved"] += 1
+        return reserved
 
     async def open_unpaid(self, new: NewJob) -> str:
         """Write down a job that nobody pays for (`X402_ENABLED=false`); returns its id."""

@@ -6,7 +6,9 @@ What cannot be read for certain is `Unknown`, never a failure: money may have mo
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from x402.mechanisms.evm import constants as evm
@@ -17,6 +19,7 @@ from shared.calls import Caller, NoAnswer
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
+from shared.tracing import step
 
 log = get_logger(__name__)
 
@@ -57,6 +60,14 @@ class Unknown:
     reason: str
 
 
+@dataclass(frozen=True)
+class Supported:
+    """The networks on which a facilitator settles, in either spelling; `date` is its clock (HTTP)."""
+
+    networks: list[str]
+    date: str | None
+
+
 Outcome = Settled | Refused | Unknown
 
 
@@ -69,20 +80,25 @@ class Settlement:
     def __init__(self, url: str, network: Network, timeout_s: float) -> None:
         self._network = network
         self._facilitator = Caller(url, timeout_s=timeout_s, max_bytes=MAX_ANSWER_BYTES)
+        self.took_s: Callable[[float], object] = lambda _: None
+        """Told how long each settlement took, in seconds."""
 
     async def close(self) -> None:
         await self._facilitator.close()
 
-    async def reachable(self) -> bool:
-        """Whether `GET /supported` offers our scheme and network. Raises `NoAnswer`, `ValueError`."""
+    async def supported(self) -> Supported:
+        """What `GET /supported` offers. Raises `NoAnswer`, `ValueError`."""
         answer = await self._facilitator.get("/supported")
-        kinds = SupportedResponse.model_validate_json(answer.body).kinds if answer.status == 200 else []
-        return any(self._network.matches(kind.network) for kind in kinds)
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
+        kinds = SupportedResponse.model_validate_json(answer.body).kinds
+        return Supported([kind.network for kind in kinds if kind.scheme == evm.SCHEME_EXACT], answer.date)
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
         try:
-            answer = VerifyResponse.model_validate(await self._ask("/verify", payment))
+            with step("verify"):
+                answer = VerifyResponse.model_validate(await self._ask("/verify", payment))
         except (NoAnswer, ValueError, RecursionError) as exc:
             log.warning("facilitator_verify_failed", error=type(exc).__name__)
             raise Unavailable(
@@ -96,6 +112,14 @@ class Settlement:
 
     async def settle(self, payment: PaymentRow) -> Outcome:
         """Have the transfer made. Never raises for what the facilitator does or fails to do."""
+        began_s = perf_counter()
+        try:
+            with step("settle"):
+                return await self._settle(payment)
+        finally:
+            self.took_s(perf_counter() - began_s)
+
+    async def _settle(self, payment: PaymentRow) -> Outcome:
         for attempt in range(1, CONNECT_TRIES + 1):
             try:
                 answer = SettleResponse.model_validate(await self._ask("/settle", payment))

@@ -52,6 +52,8 @@ class ProviderStatus(Wire):
     slots: int | None = None
     slots_free: int | None = None
     waiting: int | None = None
+    ready: dict[str, int] | None = None
+    """Sandboxes that wait for a run, by language."""
     memory_mb: int | None = None
     """The most that one run can get, which is all that runs may use together."""
     accepting: bool = True

@@ -82,6 +82,11 @@ class Sandbox:
         return f"bubblewrap+{self._machine.accountant.name}"
 
     @property
+    def ready(self) -> dict[str, int]:
+        """How many sandboxes wait for a run, by language."""
+        return {} if self.pool is None else self.pool.ready
+
+    @property
     def accepting(self) -> bool:
         """Whether a run of the usual size that came now would not be refused."""
         works = self.state in ("available", "off") and bool(self._machine.runtimes)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -91,6 +91,14 @@ class Pool:
     @property
     def waiting(self) -> dict[Kind, list[Started]]:
         return {kind: list(shelf.waiting) for kind, shelf in self._shelves.items()}
+
+    @property
+    def ready(self) -> dict[str, int]:
+        """How many wait, by language."""
+        counts: Counter[str] = Counter()
+        for kind, shelf in self._shelves.items():
+            counts[kind.language] += len(shelf.waiting)
+        return dict(counts)
 
     @property
     def settled(self) -> bool:

@@ -83,12 +83,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Means:
-    """What can be paid with. `reason` says why nothing can be paid, or None; `networks` None is any."""
+    """What can be paid with. `reason` says why nothing can be paid, or None; `networks` None is any.
+
+    `chain_answers`: whether what the wallet holds is known; None where no chain is asked.
+    """
 
     reason: str | None
     networks: list[str] | None
     spendable_atomic: int
     sends_files: bool
+    chain_answers: bool | None = None
 
 
 class Upstream(Protocol):
@@ -99,6 +103,9 @@ class Upstream(Protocol):
     async def close(self) -> None: ...
 
     def means(self) -> Means: ...
+
+    def spent(self) -> Mapping[str, int]:
+        """What was paid since the start, by provider, in 10^-6 USD."""
 
     async def send(self, order: Order, spending: Spending) -> Answer:
         """The provider's answer, a 402 paid if there was one; its status is the caller's to judge.

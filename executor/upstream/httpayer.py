@@ -65,6 +65,9 @@ class HTTPayer:
             reason=None, networks=None, spendable_atomic=self._purse.spendable_atomic, sends_files=False
         )
 
+    def spent(self) -> dict[str, int]:
+        return dict(self._purse.spent_on)
+
     async def send(self, order: Order, spending: Spending) -> Answer:
         """As `Upstream.send`. A step that was handed to HTTPayer before is not handed to it again."""
         if order.file is not None:
@@ -101,7 +104,7 @@ class HTTPayer:
         payment = await self._journal.reserve(draft_of(order, wanted, NAME), spending, lambda: None)
         if payment.takes > 1:
             raise _ordered_before(spending)
-        self._purse.spent(payment.amount_atomic)
+        self._purse.spent(name, payment.amount_atomic)
         usd = atomic_to_usd(payment.amount_atomic)
         log.info("upstream_payment", job_id=spending.job_id, host=payment.url_host, amount_usd=usd)
         return payment

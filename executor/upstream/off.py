@@ -22,5 +22,8 @@ class NoUpstream:
     def means(self) -> Means:
         return Means(reason=OFF, networks=[], spendable_atomic=0, sends_files=False)
 
+    def spent(self) -> dict[str, int]:
+        return {}
+
     async def send(self, order: Order, spending: Spending) -> Answer:
         raise UpstreamOff(f"{OFF}.")

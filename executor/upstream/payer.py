@@ -56,7 +56,11 @@ class Payer:
             networks=[self._network.caip2],
             spendable_atomic=self._purse.spendable_atomic,
             sends_files=True,
+            chain_answers=self._purse.chain_answers,
         )
+
+    def spent(self) -> dict[str, int]:
+        return dict(self._purse.spent_on)
 
     async def send(self, order: Order, spending: Spending) -> Answer:
         """As `Upstream.send`. A step that was paid before is sent with that payment, and not paid again."""
@@ -111,6 +115,6 @@ class Payer:
         )
         if payment.payload is None:
             raise UpstreamRefused(f"{name} is being paid for this in another way.")
-        self._purse.spent(payment.amount_atomic)
+        self._purse.spent(name, payment.amount_atomic)
         log.info("upstream_payment", job_id=spending.job_id, host=payment.url_host, amount_usd=usd)
         return payment

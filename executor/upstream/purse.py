@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -36,6 +37,8 @@ class Purse:
         self._chain = chain
         self._address = address
         self._moved = asyncio.Event()
+        self.spent_on: Counter[str] = Counter()
+        """What was paid since the start, by provider."""
         self._day_atomic = 0
         self._balance_atomic: int | None = None
         self._chore: asyncio.Task[None] | None = None
@@ -62,6 +65,11 @@ class Purse:
             left.append(self._balance_atomic)
         return max(0, min(left))
 
+    @property
+    def chain_answers(self) -> bool | None:
+        """Whether the chain told what the wallet holds when it was last asked; None where there is none."""
+        return None if self._chain is None else self._balance_atomic is not None
+
     async def holds(self, amount_atomic: int) -> bool:
         """Whether the wallet is not known to hold less; it is asked again before that is said."""
         if self._balance_atomic is not None and self._balance_atomic < amount_atomic:
@@ -77,8 +85,9 @@ class Purse:
         except (SQLAlchemyError, OSError) as exc:
             log.error("upstream_journal_unavailable", error=type(exc).__name__)
 
-    def spent(self, amount_atomic: int) -> None:
+    def spent(self, provider: str, amount_atomic: int) -> None:
         """Something was paid; what is left is counted anew in the background."""
+        self.spent_on[provider] += amount_atomic
         self._day_atomic += amount_atomic
         if self._balance_atomic is not None:
             self._balance_atomic -= amount_atomic

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,6 +134,8 @@ class Facilitator(StandIn):
             key = ("0x" + payer[26:], nonce)
             found = key in (self.transfers if event == USED else self.cancelled)
             return [log_of(key, params[0]["topics"])] if found else []
+        if method == "eth_getBlockByNumber":
+            return {"number": hex(100), "timestamp": hex(int(time.time()))}
         return {"eth_chainId": hex(84532), "eth_blockNumber": hex(100)}[method]
 
     @staticmethod

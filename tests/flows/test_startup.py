@@ -146,6 +146,52 @@ def test_a_broker_that_cannot_start_says_why_in_one_line(
     assert done.stderr.count("\n") == 1, done.stderr
 
 
+GOOD_SECRET = "8f2c1d0b9a7e6f5d4c3b2a190e8d7c6b"
+KNOWN_KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+WEAK = [
+    ("broker", {"INTERNAL_API_TOKEN": "changeme"}, "INTERNAL_API_TOKEN"),
+    ("quote", {"INTERNAL_API_TOKEN": "change-me-please-1"}, "looks like an example"),
+    ("executor", {"INTERNAL_API_TOKEN": "k3y"}, "shorter than 16"),
+    ("broker", {"OPERATOR_TOKEN": "aaaaaaaaaaaaaaaaaaaaaaaa"}, "OPERATOR_TOKEN repeats"),
+    ("broker", {"METRICS_TOKEN": "my-secret-password"}, "METRICS_TOKEN"),
+    ("broker", {"CACHE_TOKEN_KEY": "1111111111111111"}, "CACHE_TOKEN_KEY"),
+    ("executor", {"EXECUTOR_PRIVATE_KEY": KNOWN_KEY}, "everybody knows"),
+    ("executor", {"EXECUTOR_PRIVATE_KEY": "0x" + "1".rjust(64, "0")}, "everybody knows"),
+]
+
+
+@pytest.mark.parametrize(("module", "settings", "words"), WEAK)
+def test_in_production_a_secret_that_anybody_could_guess_is_refused_in_one_line(
+    tmp_path: Path, module: str, settings: dict[str, str], words: str
+) -> None:
+    done = run_module(module, tmp_path, PYTHON_ENV="production", X402_WALLET_ADDRESS=GOOD_WALLET, **settings)
+    assert done.returncode == 1
+    assert words in done.stderr
+    (secret,) = settings.values()
+    assert secret not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_in_development_such_a_secret_is_a_warning_and_a_good_one_is_none(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # nobody waits for a whole start
+        port = str(taken.getsockname()[1])
+        said = [
+            run_module("quote", tmp_path, QUOTE_PORT=port, INTERNAL_API_TOKEN=token, **more).stderr
+            for token, more in (
+                ("changeme", {}),
+                (GOOD_SECRET, {}),
+                (GOOD_SECRET, {"PYTHON_ENV": "production"}),
+            )
+        ]
+    assert "weak_secret" in said[0]
+    assert "openssl rand" in said[0]
+    for each in said:
+        assert f"Port {port} is taken" in each
+        assert "Traceback" not in each
+    assert "weak_secret" not in said[1] + said[2]
+
+
 @pytest.mark.parametrize("module", ["broker", "quote", "executor", "devnet"])
 def test_a_taken_port_is_named_in_one_line(tmp_path: Path, module: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

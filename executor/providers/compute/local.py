@@ -49,6 +49,7 @@ class Local:
             slots=sandbox.slots.count,
             slots_free=sandbox.slots.free,
             waiting=sandbox.slots.waiting,
+            ready=sandbox.ready,
             memory_mb=sandbox.slots.memory_mb,
             accepting=sandbox.accepting,
             retry_after_s=sandbox.retry_after_s,

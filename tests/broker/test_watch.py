@@ -1,0 +1,209 @@
+"""Whether money could settle: what facilitator, node and clock say, and what is sold meanwhile."""
+
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+
+import httpx
+import pytest
+
+from broker.payments.chain import Head
+from broker.payments.settlement import Settlement
+from broker.payments.watch import Findings, Watch
+from shared.errors import Unavailable
+from shared.networks import network_named
+from tests.support.services import HOST_WALLET, Process, Stack, running_stack
+from tests.support.standin import DROPPED, Answer, StandIn
+
+SEPOLIA = network_named("base-sepolia")
+
+
+class Facilitator(StandIn):
+    """Offers `networks`; its clock is `ahead_s` before ours, or it says nothing of it (None)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.networks = ["eip155:84532"]
+        self.ahead_s: float | None = 0.0
+        self.instead: Answer | None = None
+
+    async def answer(self, method: str, path: str, body: bytes) -> Answer:
+        if self.instead is not None:
+            return self.instead
+        kinds = [{"x402Version": 2, "scheme": "exact", "network": network} for network in self.networks]
+        date = (
+            () if self.ahead_s is None else (("Date", formatdate(time.time() + self.ahead_s, usegmt=True)),)
+        )
+        return Answer.of({"kinds": kinds, "extensions": [], "signers": {}}, headers=date)
+
+
+class Node:
+    """A chain whose latest block is `ahead_s` before our clock."""
+
+    def __init__(self, chain_id: int = 84532, ahead_s: float = -3) -> None:
+        self.chain_id = chain_id
+        self.ahead_s = ahead_s
+
+    async def head(self) -> Head:
+        return Head(self.chain_id, int(time.time() + self.ahead_s))
+
+
+@pytest.fixture
+def facilitator() -> Iterator[Facilitator]:
+    served = Facilitator()
+    served.start()
+    yield served
+    served.stop()
+
+
+async def findings(facilitator: Facilitator, node: Node | None = None) -> Watch:
+    settlement = Settlement(facilitator.url, SEPOLIA, timeout_s=1)
+    watch = Watch(settlement, node, SEPOLIA, facilitator.url)  # type: ignore[arg-type]
+    await watch.look()
+    await settlement.close()
+    return watch
+
+
+def sells(watch: Watch) -> bool:
+    try:
+        watch.check()
+    except Unavailable as exc:
+        assert exc.code == "payments_unavailable"
+        return False
+    return True
+
+
+async def test_when_all_is_well_nothing_is_said(facilitator: Facilitator) -> None:
+    watch = await findings(facilitator, Node())
+    assert watch.found == Findings()
+    assert sells(watch)
+
+
+@pytest.mark.parametrize("instead", [DROPPED, Answer(500), Answer(body=b"<html>")])
+async def test_a_facilitator_that_gives_no_answer_is_named_and_stops_no_sale_by_itself(
+    facilitator: Facilitator, instead: Answer
+) -> None:
+    facilitator.instead = instead
+    watch = await findings(facilitator)
+    assert facilitator.url in (watch.found.facilitator or "")
+    assert "X402_FACILITATOR_URL" in (watch.found.facilitator or "")
+    assert sells(watch)
+    assert (await watch.facilitator()).state == "unhealthy"
+
+
+@pytest.mark.parametrize("networks", [[], ["base"], ["eip155:8453", "solana"]])
+async def test_a_facilitator_of_another_network_stops_all_sales(
+    facilitator: Facilitator, networks: list[str]
+) -> None:
+    facilitator.networks = networks
+    watch = await findings(facilitator)
+    said = watch.found.facilitator or ""
+    assert "base-sepolia" in said
+    assert all(network in said for network in networks)
+    assert not sells(watch)
+
+
+async def test_a_node_of_another_chain_stops_all_sales(facilitator: Facilitator) -> None:
+    watch = await findings(facilitator, Node(chain_id=8453))
+    assert "chain 8453" in (watch.found.chain or "")
+    assert not sells(watch)
+    assert (await watch.chain()).critical
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "word", "sold"),
+    [(0, None, True), (25, None, True), (60, "behind", True), (-60, "ahead", True), (300, "behind", False)],
+)
+async def test_a_clock_is_judged_by_the_facilitators(
+    facilitator: Facilitator, ahead_s: float, word: str | None, sold: bool
+) -> None:
+    facilitator.ahead_s = ahead_s
+    watch = await findings(facilitator, Node())
+    assert (word or "well") in (watch.found.clock or "well")
+    assert sells(watch) is sold
+    assert (await watch.clock()).critical is (not sold or word is None)
+
+
+@pytest.mark.parametrize(("ahead_s", "sold"), [(-86_400, True), (20, True), (500, False)])
+async def test_a_block_out_of_the_future_shows_a_clock_that_is_late_and_an_old_one_nothing(
+    facilitator: Facilitator, ahead_s: float, sold: bool
+) -> None:
+    facilitator.ahead_s = None
+    watch = await findings(facilitator, Node(ahead_s=ahead_s))
+    assert sells(watch) is sold
+
+
+def start_broker(stack: Stack, name: str, facilitator: Facilitator, **more: str) -> Process:
+    url = facilitator.url
+    return stack.launch("broker", name, X402_FACILITATOR_URL=url, **more).wait_ready()
+
+
+def ready(broker: Process) -> tuple[int, dict[str, dict[str, str]]]:
+    answer = httpx.get(broker.url + "/health/ready", trust_env=False, timeout=20)
+    return answer.status_code, answer.json()["dependencies"]
+
+
+def run(broker: Process) -> httpx.Response:
+    return httpx.post(broker.url + "/run", json={"code": "print(1)"}, trust_env=False, timeout=20)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("watch")) as running:
+        yield running
+
+
+def test_a_broker_starts_without_its_facilitator_says_so_and_finds_it_later(
+    stack: Stack, facilitator: Facilitator
+) -> None:
+    with facilitator.down():
+        broker = start_broker(stack, "alone", facilitator)
+        status, told = ready(broker)
+        assert (status, told["facilitator"]["status"]) == (503, "unhealthy")
+        assert "does not answer" in told["facilitator"]["reason"]
+        assert told["chain"]["status"] == told["clock"]["status"] == told["executor"]["status"] == "healthy"
+    deadline = time.monotonic() + 20
+    while ready(broker)[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    said = broker.output()
+    assert said.count('"facilitator_wrong"') == 1
+    assert "facilitator_well" in said
+    assert "Traceback" not in said
+    broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("network", "ahead_s", "words"),
+    [("base", 0, "X402_NETWORK"), ("base-sepolia", 400, "NTP")],
+    ids=["another network", "a wrong clock"],
+)
+def test_a_broker_whose_money_could_not_settle_sells_nothing_until_it_can(
+    stack: Stack, facilitator: Facilitator, network: str, ahead_s: float, words: str
+) -> None:
+    facilitator.networks, facilitator.ahead_s = [network], ahead_s
+    broker = start_broker(stack, f"wrong-{words}", facilitator)
+    assert run(broker).status_code == 503  # from the first request on
+    status, told = ready(broker)
+    (wrong,) = [found["reason"] for found in told.values() if found["status"] == "unhealthy"]
+    assert status == 503
+    assert words in wrong
+    refused = run(broker)
+    assert (refused.status_code, refused.json()["code"]) == (503, "payments_unavailable")
+    assert refused.headers["Retry-After"]
+    assert httpx.post(broker.url + "/run", trust_env=False).status_code == 503
+    facilitator.networks, facilitator.ahead_s = ["base-sepolia"], 0
+    time.sleep(1.1)
+    assert ready(broker)[0] == 200
+    assert run(broker).status_code == 402
+    assert "Traceback" not in broker.output()
+    broker.stop()
+
+
+def test_without_payments_there_is_nothing_to_watch(stack: Stack, facilitator: Facilitator) -> None:
+    facilitator.networks = []
+    broker = start_broker(stack, "free", facilitator, X402_ENABLED="false", X402_WALLET_ADDRESS=HOST_WALLET)
+    status, told = ready(broker)
+    assert status == 200
+    assert {told[name]["status"] for name in ("facilitator", "chain", "clock", "caches")} == {"disabled"}
+    broker.stop()
