@@ -22,6 +22,7 @@ from broker.routes import (
     cache_sales,
     caches,
     compute,
+    dashboard,
     discovery,
     files,
     home,
@@ -63,6 +64,7 @@ MODULES = (
     jobs,
     accounts,
     a2a,
+    dashboard,
 )
 
 
