@@ -37,7 +37,11 @@ async def admit(connection: HTTPConnection, token: str | None) -> None:
         raise NoOperator
     if not token:
         raise Unauthorized("send the OPERATOR_TOKEN as a bearer token")
-    if (await visitors.recognise(token)).payer is not None:
+    try:
+        visitor = await visitors.recognise(token)
+    except Unauthorized:
+        raise Unauthorized("this is not the OPERATOR_TOKEN of this broker") from None
+    if visitor.payer is not None:
         raise NotTheOperator
 
 
