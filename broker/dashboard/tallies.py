@@ -46,7 +46,8 @@ class Tally:
             self._until_ms = edge
         if self._span_ms is not None:
             self._kept = {key: sums for key, sums in self._kept.items() if key[0] * MINUTE_MS >= first}
-        return self._with(connection, self._kept, edge, _whole(now_ms) + HOUR_MS)
+        # Not from `edge`: after a clock was set back, that lies before what is kept.
+        return self._with(connection, self._kept, self._until_ms, _whole(now_ms) + HOUR_MS)
 
     def _with(
         self, connection: Connection, kept: dict[Key, Sums], from_ms: int, until_ms: int
