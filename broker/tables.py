@@ -99,7 +99,9 @@ payments = Table(
     Index("payments_by_job", "job_id"),
     Index("payments_by_payer", "payer", "state"),
     Index("payments_by_state", "state", "lease_until"),
-    Index("payments_settled", "updated_at", sqlite_where=_SETTLED_ROWS, postgresql_where=_SETTLED_ROWS),
+    Index(
+        "payments_settled", "state", "updated_at", sqlite_where=_SETTLED_ROWS, postgresql_where=_SETTLED_ROWS
+    ),
 )
 
 refunds = Table(

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from broker.dashboard.schemas import JobLine
-from broker.dashboard.snapshots import Snapshot, Snapshots
+from broker.dashboard.snapshots import FRESH_S, Snapshot, Snapshots
 from shared.errors import Unavailable
 from shared.logs import get_logger
 
 log = get_logger(__name__)
 
 BEAT_S = 1.0
+LEAST_PAUSE_S = FRESH_S
+"""However long the numbers took: so that each beat has new ones, and the database some rest."""
 MAX_LISTENERS = 50
 MAX_WAITING = 5
 """Beats that a slow listener may be behind."""
@@ -96,7 +98,7 @@ class Beats:
                 beat = await self._beat()
                 for listener in list(self._listeners):
                     listener.put(beat)
-                await asyncio.sleep(max(0.0, BEAT_S - (time.monotonic() - begun_s)))
+                await asyncio.sleep(max(LEAST_PAUSE_S, BEAT_S - (time.monotonic() - begun_s)))
                 if not self._listeners:
                     self._somebody.clear()
                     self._before = None

@@ -11,6 +11,10 @@ def upgrade() -> None:
     settled, owed = sa.text("state = 'settled'"), sa.text("state = 'owed'")
     op.create_index("jobs_by_time", "jobs", ["created_at", "id"])
     op.create_index(
-        "payments_settled", "payments", ["updated_at"], sqlite_where=settled, postgresql_where=settled
+        "payments_settled",
+        "payments",
+        ["state", "updated_at"],
+        sqlite_where=settled,
+        postgresql_where=settled,
     )
     op.create_index("refunds_owed", "refunds", ["created_at"], sqlite_where=owed, postgresql_where=owed)

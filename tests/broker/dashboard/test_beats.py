@@ -46,6 +46,7 @@ class Counted(Snapshots):
 async def beating(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Beats, Counted]]:
     """Beats that are faster than a second."""
     monkeypatch.setattr(beats_module, "BEAT_S", 0.02)
+    monkeypatch.setattr(beats_module, "LEAST_PAUSE_S", 0.0)
     async with open_shop(home, OPERATOR_TOKEN=OPERATOR) as shop:
         dashboard: Dashboard = shop.app.state.dashboard
         counted = Counted(dashboard.snapshots)
