@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 from fastapi import WebSocket, WebSocketDisconnect
 from sse_starlette.event import ServerSentEvent
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
@@ -21,6 +22,7 @@ log = get_logger(__name__)
 SEND_TIMEOUT_S = 10.0
 """For one message to leave this process; a reader that has stopped reading is let go."""
 TOKEN_TIMEOUT_S = 10.0
+STOP_GRACE_S = 2.0
 MAX_TOKEN_MESSAGE = 4096
 _POLICY_VIOLATION, _TRY_AGAIN_LATER, _GOING_AWAY = 1008, 1013, 1001
 _TROUBLE = json.dumps({"error": "the numbers cannot be had now: see the broker's log"})
@@ -31,16 +33,30 @@ class Events(EventSourceResponse):
 
     def __init__(self, beats: Beats) -> None:
         self._listening = beats.listening()
-        listener = self._listening.__enter__()
-        super().__init__(_events(listener), send_timeout=SEND_TIMEOUT_S, sep="\n")
+        self._listener = self._listening.__enter__()
+        self._stopping = anyio.Event()
+        super().__init__(
+            _events(self._listener),
+            send_timeout=SEND_TIMEOUT_S,
+            shutdown_event=self._stopping,
+            shutdown_grace_period=STOP_GRACE_S,
+            sep="\n",
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ending = asyncio.create_task(self._end_when_stopping())
         try:
             await super().__call__(scope, receive, send)
         except SendTimeoutError:
             log.info("dashboard_reader_stopped_reading")
         finally:
+            ending.cancel()
             self._listening.__exit__(None, None, None)
+
+    async def _end_when_stopping(self) -> None:
+        """An answer that is ended, and not cut off, is no error in the server's log."""
+        await self._stopping.wait()
+        self._listener.end()
 
 
 async def _events(listener: Listener) -> AsyncIterator[ServerSentEvent]:
