@@ -24,6 +24,7 @@ from broker.routes import (
     cache_sales,
     caches,
     compute,
+    dashboard,
     discovery,
     files,
     home,
@@ -66,6 +67,7 @@ MODULES = (
     jobs,
     accounts,
     a2a,
+    dashboard,
 )
 
 

@@ -14,6 +14,8 @@ from broker.a2a.tasks import Tasks
 from broker.accounts.accounts import Accounts, open_accounts
 from broker.caches.tokens import open_tokens
 from broker.clients import MAX_RESULT_BYTES, ExecutorClient, QuoteClient
+from broker.dashboard.neighbours import Neighbours
+from broker.dashboard.opening import open_dashboard
 from broker.payments.chain import Chain
 from broker.payments.free import FreeGate
 from broker.payments.fulfilment import Fulfilment
@@ -122,9 +124,11 @@ async def open_all(
     )
     tasks = Tasks(database, network, clock)
     state.a2a = Desk(state, tasks, state.ledger, offers, settings.public_base_url)
+    neighbours = Neighbours(state.quotes, state.executor, state.files, clock)
+    state.dashboard = open_dashboard(settings, database, clock, chain=chain, neighbours=neighbours)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
-    works = [_sweep(offers, state.accounts, state.a2a), reconciler.run()]
+    works = [_sweep(offers, state.accounts, state.a2a), reconciler.run(), state.dashboard.run()]
     if terms is not None:
         await state.watch.look()  # nothing is sold before it is known that it could be paid
         works.append(state.watch.run())

@@ -40,6 +40,10 @@ UNPAID = text("status = 'unpaid'")
 UNDO = text("undo_due IS NOT NULL")
 """Jobs that left something behind and are not paid for: it is to be taken back at `undo_due`."""
 
+SETTLED = text("payments.state = 'settled'")
+OWED = text("refunds.state = 'owed'")
+_SETTLED_ROWS, _OWED_ROWS = text("state = 'settled'"), text("state = 'owed'")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -62,6 +66,7 @@ jobs = Table(
     Column("undo_due", BigInteger),
     Index("jobs_undo_due", "undo_due", sqlite_where=UNDO, postgresql_where=UNDO),
     Index("jobs_unpaid", "request_hash", "requester", sqlite_where=UNPAID, postgresql_where=UNPAID),
+    Index("jobs_by_time", "created_at", "id"),
 )
 
 payments = Table(
@@ -94,6 +99,9 @@ payments = Table(
     Index("payments_by_job", "job_id"),
     Index("payments_by_payer", "payer", "state"),
     Index("payments_by_state", "state", "lease_until"),
+    Index(
+        "payments_settled", "state", "updated_at", sqlite_where=_SETTLED_ROWS, postgresql_where=_SETTLED_ROWS
+    ),
 )
 
 refunds = Table(
@@ -108,6 +116,7 @@ refunds = Table(
     Column("transaction_hash", String(80)),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Index("refunds_owed", "created_at", sqlite_where=_OWED_ROWS, postgresql_where=_OWED_ROWS),
 )
 
 identifiers = Table(

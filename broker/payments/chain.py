@@ -4,6 +4,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eth_typing import HexStr
+
+from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
 
@@ -26,6 +29,16 @@ ABI: list[dict[str, Any]] = [
     },
     {"type": "event", "name": "AuthorizationUsed", "anonymous": False, "inputs": [_ADDRESS, _NONCE]},
     {"type": "event", "name": "AuthorizationCanceled", "anonymous": False, "inputs": [_ADDRESS, _NONCE]},
+    {
+        "type": "event",
+        "name": "Transfer",
+        "anonymous": False,
+        "inputs": [
+            {"type": "address", "name": "from", "indexed": True},
+            {"type": "address", "name": "to", "indexed": True},
+            {"type": "uint256", "name": "value", "indexed": False},
+        ],
+    },
 ]
 
 
@@ -76,6 +89,33 @@ class Chain:
         except Exception as exc:
             log.warning("chain_unreachable", error=type(exc).__name__)
             return None
+
+    async def moved_to(self, receiver: str, transaction_hash: str) -> int | None:
+        """Atomic units of the token that a mined transaction moved to `receiver` from others.
+
+        None when no block has it. Raises `Unavailable` when nobody answers.
+        """
+        from web3.exceptions import TransactionNotFound
+        from web3.logs import DISCARD
+
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                receipt = await self._web3.eth.get_transaction_receipt(HexStr(transaction_hash))
+        except TransactionNotFound:
+            return None
+        except Exception as exc:
+            log.warning("chain_unreachable", error=type(exc).__name__)
+            raise Unavailable("the chain does not answer now", code="chain_unavailable") from None
+        to = self._checksum(receiver)
+        moved = self._token.events.Transfer().process_receipt(receipt, errors=DISCARD)
+        return sum(
+            int(event["args"]["value"])
+            for event in moved
+            # The transaction may hold transfers of other tokens, which look the same.
+            if event["address"] == self._token.address
+            and event["args"]["to"] == to
+            and event["args"]["from"] != to
+        )
 
     async def _ask(self, payer: str, nonce: str, age_s: float) -> OnChain:
         address, word = self._checksum(payer), bytes.fromhex(nonce[2:])

@@ -1,0 +1,1 @@
+"""The operator's page: what this host sells, earns and owes, live."""
