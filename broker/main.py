@@ -31,6 +31,7 @@ from broker.routes import (
     storage,
     upstash,
 )
+from broker.routes.cache_schemas import CACHE_TOKEN
 from broker.settings import BrokerSettings
 from shared.caches.errors import CacheUnavailable
 from shared.caches.router import CacheRouter
@@ -41,6 +42,7 @@ from shared.health import Check, health_router
 from shared.http import MB, new_app
 from shared.logs import get_logger
 from shared.networks import network_named
+from shared.openapi import publish_outside
 from shared.serve import lazy_app
 
 log = get_logger(__name__)
@@ -64,6 +66,19 @@ MODULES = (
     accounts,
     a2a,
 )
+
+TAGS = {
+    "compute": "Code that is run in a sandbox. Paid",
+    "storage": "Content that is kept under its IPFS content id. Paid; reading is free",
+    "cache": "Caches for HTTP and for clients of Upstash Redis. Paid by their operations",
+    "quotes": "Prices of all providers, compared. Free",
+    "jobs": "Where the work stands",
+    "payments": "What a wallet has paid here",
+    "sign-in": "Sign-in with a wallet (EIP-4361)",
+    "agents": "Agents that speak in messages",
+    "service": "What is sold here",
+    "health": "Whether the service works",
+}
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -111,7 +126,7 @@ def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:
         app.include_router(module.router)
     app.include_router(health_router(SERVICE, _addresses(settings), _checks(app, settings)))
     answer_database_errors(app)
-    _publish_schemas(app, compute.RUN_SCHEMAS)
+    publish_outside(app, TAGS, {CACHE_TOKEN: "The token of the cache, told to its buyer"})
 
 
 def _routes() -> list[BaseRoute]:
@@ -182,18 +197,6 @@ def _checks(app: FastAPI, settings: BrokerSettings) -> dict[str, Any]:
         "facilitator": facilitator,
         "caches": caches,
     }
-
-
-def _publish_schemas(app: FastAPI, schemas: dict[str, Any]) -> None:
-    """Add the models that only `openapi_extra` names to the published components."""
-    build = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = build()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def __getattr__(name: str) -> Any:

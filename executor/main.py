@@ -23,10 +23,16 @@ from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
 from shared.health import Check, State, health_router
 from shared.http import MB, new_app
+from shared.openapi import publish_inside
 from shared.serve import lazy_app
 from shared.settings import private_folder
 
 SERVICE = "galaksio-executor"
+TAGS = {
+    "executor": "The work, and who does it",
+    "storage": "Stored content: uploads in, files out",
+    "health": "Whether the service works",
+}
 
 
 def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastAPI:
@@ -82,6 +88,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         if isinstance(provider, Serves):
             app.include_router(provider.routes())
     answer_database_errors(app)
+    publish_inside(app, TAGS)
     return app
 
 
