@@ -179,6 +179,8 @@ def _tell_the_real_422(operation: dict[str, Any]) -> None:
     if not refused.get("$ref", "").endswith("/HTTPValidationError"):
         return
     del answers["422"]
+    if "requestBody" in operation:
+        _add(answers, refusals({400: "The body is not UTF-8, or is nested too deeply"}))
     if "requestBody" in operation or not all(map(_is_never_wrong, operation["parameters"])):
         _add(answers, refusals({422: "A field that is missing or wrong, or a body that is not JSON"}))
 

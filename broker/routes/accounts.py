@@ -36,7 +36,11 @@ async def nonce(ask: NonceAsk, request: Request, response: Response) -> NonceIss
     return NonceIssued(message=issued.message, nonce=issued.nonce, expiresAt=iso(issued.expires_at_ms / 1000))
 
 
-@router.post("/auth/verify", tags=["sign-in"], responses=UNAUTHORIZED)
+@router.post(
+    "/auth/verify",
+    tags=["sign-in"],
+    responses={**UNAUTHORIZED, **refusals({400: "Neither the message that was signed nor its nonce"})},
+)
 async def verify(ask: VerifyAsk, request: Request, response: Response) -> SessionOpened:
     """Trade the signed text for a bearer token of one hour. Any attempt uses the nonce up."""
     response.headers["Cache-Control"] = "no-store"
