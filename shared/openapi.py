@@ -11,6 +11,8 @@ from typing import Any, Literal
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
+from shared.http import HEALTH_PATHS
+
 Document = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]
 """As FastAPI takes them: by status."""
@@ -148,7 +150,7 @@ def _complete(document: Document, common: Responses, security: list[dict[str, An
         _hoist(operation, schemas)
         _tell_the_real_422(operation)
         answers = operation["responses"]
-        if "health" not in operation.get("tags", ()):
+        if path not in HEALTH_PATHS:
             _add(answers, common)
             if security:
                 operation["security"] = security
