@@ -7,13 +7,17 @@ X402_CLIENTS := $(V1_CLIENT) .venv-x402-1.0.0 .venv-x402-2.25.0
 NODE_CLIENTS := tests/interop/node/node_modules
 export VENV
 
-.PHONY: demo test interop compose-test up bench lint format types setup lock clean
+.PHONY: demo test fuzz interop compose-test up bench lint format types pythons audit setup lock clean
 
 demo: setup
 	@$(BIN)/galaksio demo
 
 test: setup $(V1_CLIENT)/.installed lint
 	@scripts/test.sh
+
+# Much more of what `make test` asks the services by their OpenAPI documents; takes minutes.
+fuzz: setup
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-200} $(BIN)/pytest tests/openapi/test_fuzz.py
 
 # Stock clients pay at the real services and use a cache. Needs node and npm.
 interop: setup $(X402_CLIENTS:=/.installed) $(NODE_CLIENTS)/.installed
@@ -33,8 +37,17 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# For each Python that is promised.
 types: setup
-	$(BIN)/mypy
+	@for version in 3.11 3.12 3.13; do echo "== mypy for Python $$version"; $(BIN)/mypy --python-version $$version || exit 1; done
+
+# The unit tests with each Python that is promised and on this machine.
+pythons: setup
+	@scripts/pythons.sh
+
+# Known weaknesses of what the lock files name. Needs the network.
+audit: setup
+	@scripts/audit.sh
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -58,4 +71,4 @@ $(NODE_CLIENTS)/.installed: tests/interop/node/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(X402_CLIENTS) $(NODE_CLIENTS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-audit .venv-py3.* $(X402_CLIENTS) $(NODE_CLIENTS) .mypy_cache .ruff_cache .pytest_cache

@@ -34,6 +34,7 @@ from broker.routes import (
     storage,
     upstash,
 )
+from broker.routes.cache_schemas import CACHE_TOKEN
 from broker.settings import BrokerSettings
 from shared.clock import Clock, system_clock
 from shared.database import answer_database_errors
@@ -44,6 +45,7 @@ from shared.logs import get_logger
 from shared.metrics import Metrics, metrics_router
 from shared.networks import network_named
 from shared.observed import Observed
+from shared.openapi import publish_outside
 from shared.serve import lazy_app
 from shared.tracing import telemetry_of
 
@@ -69,6 +71,20 @@ MODULES = (
     a2a,
     dashboard,
 )
+
+TAGS = {
+    "compute": "Code that is run in a sandbox. Paid",
+    "storage": "Content that is kept under its IPFS content id. Paid; reading is free",
+    "cache": "Caches for HTTP and for clients of Upstash Redis. Paid by their operations",
+    "quotes": "Prices of all providers, compared. Free",
+    "jobs": "Where the work stands",
+    "payments": "What a wallet has paid here",
+    "sign-in": "Sign-in with a wallet (EIP-4361)",
+    "agents": "Agents that speak in messages",
+    "service": "What is sold here",
+    "dashboard": "The operator's page, and its numbers",
+    "health": "Whether the service works, and its figures",
+}
 
 
 def create_app(settings: BrokerSettings, clock: Clock = system_clock) -> FastAPI:
@@ -127,7 +143,7 @@ def _add_routes(app: FastAPI, settings: BrokerSettings) -> None:
         app.include_router(module.router)
     app.include_router(health_router(SERVICE, _addresses(settings), checks_of(app, settings)))
     answer_database_errors(app)
-    _publish_schemas(app, compute.RUN_SCHEMAS)
+    publish_outside(app, TAGS, {CACHE_TOKEN: "The token of the cache, told to its buyer"})
 
 
 def _routes() -> list[BaseRoute]:
@@ -159,18 +175,6 @@ def _addresses(settings: BrokerSettings) -> dict[str, str]:
         "facilitator": settings.facilitator_url if settings.x402_enabled else "disabled",
         "caches": "enabled" if settings.redis_url or settings.memcached_url else "disabled",
     }
-
-
-def _publish_schemas(app: FastAPI, schemas: dict[str, Any]) -> None:
-    """Add the models that only `openapi_extra` names to the published components."""
-    build = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = build()
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,8 @@ from shared.clock import iso
 from shared.errors import BadRequest, GalaksioError
 from shared.ipfs import car_parts, parse_cid, root_block
 from shared.jobs import Wire
+from shared.openapi import refusals
+from shared.served_content import ANSWERS, PARAMETERS
 from shared.store import UploadInfo, UrlInfo
 
 UPLOADS_PATH = "/uploads"
@@ -25,7 +27,7 @@ IDLE_S = 30.0
 
 
 class UrlAsk(Wire):
-    url: str = Field(min_length=1, max_length=4096)
+    url: str = Field(min_length=1, max_length=4096, examples=["https://example.com/data.csv"])
 
 
 def files_path(cid: str) -> str:
@@ -36,7 +38,24 @@ def files_router(storage: Storage) -> APIRouter:
     """Routes over `storage`."""
     router = APIRouter(tags=["storage"])
 
-    @router.put(UPLOADS_PATH, status_code=201)
+    @router.put(
+        UPLOADS_PATH,
+        status_code=201,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+        responses=refusals(
+            {
+                400: "The body broke off, or stood still",
+                413: "More than MAX_UPLOAD_MB",
+                503: "The place of the content does not answer",
+                507: "There is no room for it",
+            }
+        ),
+    )
     async def upload(request: Request) -> UploadInfo:
         """Receive a raw body. It waits to be stored by a task `{taskType: "store", upload: uploadId}`."""
         declared = request.headers.get("content-length", "")
@@ -49,19 +68,39 @@ def files_router(storage: Storage) -> APIRouter:
             expires_at=iso(hold.expires_at or 0),
         )
 
-    @router.delete(UPLOADS_PATH + "/{upload_id}", status_code=204)
+    @router.delete(
+        UPLOADS_PATH + "/{upload_id}",
+        status_code=204,
+        responses=refusals({503: "The place of the content does not answer"}),
+    )
     async def drop_upload(upload_id: str) -> None:
         """Forget an upload that is not going to be stored. Idempotent."""
         await storage.drop_upload(upload_id)
 
     @router.head("/files/{cid}", include_in_schema=False)
-    @router.get("/files/{cid}")
-    async def file(request: Request, cid: str, format: str | None = None) -> Response:
+    @router.get(
+        "/files/{cid}",
+        response_class=Response,
+        responses=ANSWERS,
+        openapi_extra={"parameters": PARAMETERS},
+    )
+    async def file(request: Request, cid: str) -> Response:
         """Stored content, with `Range`; `?format=raw|car` for whoever wants to check it against its CID."""
         found = await storage.find(_cid(cid))
-        return await _answer(request, storage, found, _format(format, request.headers.get("accept", "")))
+        return await _answer(request, storage, found, _format(request))
 
-    @router.post("/measure")
+    @router.post(
+        "/measure",
+        responses=refusals(
+            {
+                400: "An address that will not do",
+                413: "There is more than is taken here",
+                422: "A field that is missing or wrong, or nothing there that can be had",
+                502: "Its server does not answer",
+                503: "The place of the content does not answer",
+            }
+        ),
+    )
     async def measure(ask: UrlAsk) -> UrlInfo:
         """How large the file at a customer's URL is, as its server says."""
         return await storage.measure(ask.url)
@@ -92,8 +131,9 @@ def _cid(text: str) -> str:
         raise BadRequest(str(exc), code="invalid_cid") from None
 
 
-def _format(asked: str | None, accept: str) -> Format:
+def _format(request: Request) -> Format:
     """As the trustless gateway has it: `?format` goes before `Accept`."""
+    asked, accept = request.query_params.get("format"), request.headers.get("accept", "")
     if asked is None:
         given = (part.partition(";")[0].strip().lower() for part in accept.split(","))
         return next((MEDIA_TYPES[name] for name in given if name in MEDIA_TYPES), "file")

@@ -28,11 +28,17 @@ from shared.health import health_router
 from shared.http import MB, new_app
 from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
+from shared.openapi import publish_inside
 from shared.serve import lazy_app
 from shared.settings import private_folder
 from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-executor"
+TAGS = {
+    "executor": "The work, and who does it",
+    "storage": "Stored content: uploads in, files out",
+    "health": "Whether the service works",
+}
 
 
 def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastAPI:
@@ -89,6 +95,7 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
         if isinstance(provider, Serves):
             app.include_router(provider.routes())
     answer_database_errors(app)
+    publish_inside(app, TAGS)
     return app
 
 

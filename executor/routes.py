@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from executor.jobs import Jobs
 from executor.providers.base import ProviderStatus, RuntimeInfo
+from executor.route_schemas import RUN, RUN_ANSWERS, TASK, TASK_REFUSED, UNDO, UNDO_REFUSED, Done, Undone
 from executor.streamed import EVENTS, NDJSON, streamed
 from executor.tasks import job_id_of
 from shared import __version__
@@ -38,19 +39,19 @@ async def _answer(body: Any, answer: Awaitable[dict[str, Any]]) -> JSONResponse:
         raise
 
 
-@router.post("/execute")
+@router.post("/execute", response_model=Done, responses=TASK_REFUSED, openapi_extra=TASK)
 async def execute(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
     """Do a task `{jobId, taskType, provider, …}` once; the same jobId again returns the kept result."""
     return await _answer(body, _jobs(request).do(body, direct=False))
 
 
-@router.post("/undo")
+@router.post("/undo", response_model=Undone, responses=UNDO_REFUSED, openapi_extra=UNDO)
 async def undo(request: Request, body: Any = Body(None)) -> JSONResponse:  # noqa: B008
     """Take the job `{jobId, taskType, provider}` back: nothing of it remains, and it is not run again."""
     return await _answer(body, _jobs(request).undo(body))
 
 
-@router.post("/run")
+@router.post("/run", responses=RUN_ANSWERS, openapi_extra=RUN)
 async def run(request: Request, body: Any = Body(None), stream: bool = False) -> Response:  # noqa: B008
     """Run a snippet `{code, language, …}` directly.
 

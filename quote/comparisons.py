@@ -2,47 +2,13 @@
 
 import asyncio
 from decimal import Decimal
-from typing import Any, Literal
-
-from pydantic import BaseModel
+from typing import Any
 
 from quote.asks import RunAsk, StoreAsk, is_number, kinds_asked, parse, parse_ask
 from quote.fanout import QuoteEngine
 from shared.clock import iso
 from shared.money import USD_DECIMALS, atomic_to_usd
-from shared.quotes import QuoteList
-
-
-class Comparison(QuoteList):
-    """All prices for one operation."""
-
-    operation: str
-
-    def lists(self) -> list[QuoteList]:
-        return [self]
-
-
-class StoreComparison(Comparison):
-    """All prices for storing; `file_size_mb` is in 10^6 bytes."""
-
-    file_size_mb: float
-
-
-class Hybrid(BaseModel):
-    """Prices of a run and of storing. The total is that of both bests.
-
-    `reason` says why there is no total, or why it is not to be bought.
-    """
-
-    operation: Literal["hybrid"] = "hybrid"
-    compute: Comparison
-    storage: StoreComparison
-    total_price_usd: str | None = None
-    total_price_atomic: int | None = None
-    reason: str | None = None
-
-    def lists(self) -> list[QuoteList]:
-        return [self.compute, self.storage]
+from shared.quotes import Comparison, Hybrid, QuoteList, StoreComparison
 
 
 async def compare(engine: QuoteEngine, operation: Any, fields: dict[str, Any]) -> Comparison:

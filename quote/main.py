@@ -23,11 +23,13 @@ from shared.health import health_router
 from shared.http import internal_client, new_app
 from shared.metrics import Metrics, metrics_router
 from shared.observed import Observed
+from shared.openapi import publish_inside
 from shared.remote import RemoteSettings
 from shared.serve import lazy_app
 from shared.tracing import telemetry_of
 
 SERVICE = "galaksio-quote"
+TAGS = {"quotes": "Prices of all providers, compared", "health": "Whether the service works"}
 LATE_S = 2.0
 """What a question to a provider may take beyond the time that its asker waits, for the next asker."""
 REMOTE_URLS = sorted(name for name in RemoteSettings.model_fields if name.endswith("_url"))
@@ -76,6 +78,7 @@ def create_app(settings: QuoteSettings, clock: Clock = system_clock) -> FastAPI:
     app.include_router(card_router)
     app.include_router(router)
     app.include_router(router, prefix="/v2")
+    publish_inside(app, TAGS)
     return app
 
 

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from quote.answers import Answer, Answers, ToldAgain, key_of
 from quote.asks import ASKS
-from quote.comparisons import Comparison, Hybrid, StoreComparison, compare, compare_inferred, earliest_end
+from quote.comparisons import compare, compare_inferred, earliest_end
 from quote.fanout import QuoteEngine
 from quote.negotiation import preferred
 from quote.rows import provider_rows
@@ -16,7 +16,8 @@ from quote.tables import csv_table, markdown_table
 from shared import __version__
 from shared.clock import iso
 from shared.errors import BadRequest, GalaksioError
-from shared.quotes import OPERATIONS, ProviderList
+from shared.openapi import REFERENCE, Responses, json_request, refusals
+from shared.quotes import OPERATIONS, Best, Comparison, Hybrid, ProviderList, StoreComparison
 
 OneKind = StoreComparison | Comparison
 AnyKind = Hybrid | OneKind
@@ -28,17 +29,40 @@ card_router = APIRouter(tags=["quotes"], route_class=ToldAgain)
 JsonBody = Annotated[dict[str, Any], Body(default_factory=dict)]
 
 
-def _query() -> dict[str, Any]:
-    """The fields of all asks, as the OpenAPI document wants them for a query."""
-    schemas: dict[str, Any] = {"operation": {"enum": [*OPERATIONS, "hybrid"]}}
+def _fields() -> dict[str, Any]:
+    """The fields of all asks: what a query, or a body without `operation`, may say."""
+    schemas: dict[str, Any] = {"operation": {"type": "string", "enum": [*OPERATIONS, "hybrid"]}}
     for ask in ASKS.values():
         schemas = {**ask.model_json_schema()["properties"], **schemas}
-    return {"parameters": [{"name": name, "in": "query", "schema": schemas[name]} for name in schemas]}
+    return schemas
 
 
-_TABLES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {CSV: {}, MARKDOWN: {}}, "description": "JSON, or a table by `Accept`"}
+def _query(*without: str) -> dict[str, Any]:
+    asked = {name: schema for name, schema in _fields().items() if name not in without}
+    return {"parameters": [{"name": name, "in": "query", "schema": asked[name]} for name in asked]}
+
+
+QUERY, ONE_QUERY = _query(), _query("operation")
+ANY_BODY = json_request(
+    {"type": "object", "properties": _fields()},
+    {"operation": "run", "codeSize": 2048, "language": "python", "size": "small", "timeout": 10},
+    required=False,
+)
+ONE_BODY = json_request(
+    {"type": "object", "anyOf": [ask.model_json_schema(ref_template=REFERENCE) for ask in ASKS.values()]},
+    {"fileSize": 5_000_000, "permanent": False, "ttl": 86_400},
+    required=False,
+)
+REFUSED: Responses = refusals({400: "Nothing that can be priced: an unknown operation, or a wrong field"})
+COMPARED: Responses = {
+    200: {
+        "content": {CSV: {"schema": {"type": "string"}}, MARKDOWN: {"schema": {"type": "string"}}},
+        "description": "All prices, best first, and who named none and why. JSON, or a table by `Accept`",
+        "headers": {"Vary": {"required": True, "schema": {"type": "string"}}},
+    },
+    **REFUSED,
 }
+ONE_COMPARED: Responses = {**COMPARED, **refusals({404: "No such operation"})}
 
 
 @card_router.get("/")
@@ -60,12 +84,7 @@ async def providers(request: Request) -> ProviderList:
     return await provider_rows(state.engine.providers, state.capabilities, state.market)
 
 
-@router.get(
-    "/quote",
-    response_model=AnyKind,
-    responses=_TABLES,
-    openapi_extra=_query(),
-)
+@router.get("/quote", response_model=AnyKind, responses=COMPARED, openapi_extra=QUERY)
 async def quote_get(request: Request) -> Response:
     """Prices by query: `?operation=execute&size=1024`, `?operation=store&fileSize=5000000&permanent=true`.
 
@@ -76,31 +95,31 @@ async def quote_get(request: Request) -> Response:
     )
 
 
-@router.post("/quote", response_model=AnyKind, responses=_TABLES)
+@router.post("/quote", response_model=AnyKind, responses=COMPARED, openapi_extra=ANY_BODY)
 async def quote_post(request: Request, body: JsonBody) -> Response:
     """Prices of what the fields, or `operation`, say that is wanted."""
     return await _answer(request, lambda: compare_inferred(request.app.state.engine, body))
 
 
-@router.get("/quote/best", openapi_extra=_query())
+@router.get("/quote/best", response_model=Best, responses=REFUSED, openapi_extra=QUERY)
 async def quote_best_get(request: Request) -> dict[str, Any]:
     """The one best price for `?operation=…`, or null, and why each other one is not the best."""
     return await _best(request, dict(request.query_params))
 
 
-@router.post("/quote/best")
+@router.post("/quote/best", response_model=Best, responses=REFUSED, openapi_extra=ANY_BODY)
 async def quote_best(request: Request, body: JsonBody) -> dict[str, Any]:
     """The one best price for `{operation, …}`, or null, and why each other one is not the best."""
     return await _best(request, body)
 
 
-@router.get("/quote/{operation}", response_model=OneKind, responses=_TABLES, openapi_extra=_query())
+@router.get("/quote/{operation}", response_model=OneKind, responses=ONE_COMPARED, openapi_extra=ONE_QUERY)
 async def quote_one_get(request: Request, operation: str) -> Response:
     """Prices of one operation by query: `/quote/store?fileSize=5000000&permanent=true`."""
     return await _one(request, operation, dict(request.query_params))
 
 
-@router.post("/quote/{operation}", response_model=OneKind, responses=_TABLES)
+@router.post("/quote/{operation}", response_model=OneKind, responses=ONE_COMPARED, openapi_extra=ONE_BODY)
 async def quote_one(request: Request, operation: str, body: JsonBody) -> Response:
     """Prices of one operation: run, execute, compute, store, storage or cache.
 

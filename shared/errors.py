@@ -110,6 +110,7 @@ def error_response(error: GalaksioError) -> JSONResponse:
 
 
 _HTTP_CODES = {
+    400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
 
 from shared import __version__
 from shared.clock import iso_now
@@ -25,6 +26,35 @@ class Check:
     state: State
     reason: str = ""
     critical: bool = True
+
+
+class Alive(BaseModel):
+    """What a service is, and what it was told to work with: a name and its address, or a word."""
+
+    status: Literal["ok"]
+    ok: bool
+    service: str
+    version: str
+    timestamp: str
+    dependencies: dict[str, str]
+
+
+class DependencyState(BaseModel):
+    """One dependency as it answered just now; `reason` when it is not healthy."""
+
+    status: State
+    reason: str | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class Readiness(BaseModel):
+    """Whether a service can do its work: not when one of its critical dependencies is unhealthy."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    ok: bool
+    service: str
+    version: str
+    timestamp: str
+    dependencies: dict[str, DependencyState]
 
 
 CheckCall = Callable[[], Awaitable[Check]]
@@ -49,12 +79,16 @@ def health_router(
             "timestamp": iso_now(),
         }
 
-    @router.get("/health")
+    @router.get("/health", response_model=Alive)
     async def health() -> dict[str, Any]:
         """Alive. Never touches the network."""
         return {**card("ok"), "dependencies": dict(dependencies)}
 
-    @router.get("/health/ready", responses={503: {"description": "A critical dependency is down"}})
+    @router.get(
+        "/health/ready",
+        response_model=Readiness,
+        responses={503: {"model": Readiness, "description": "A critical dependency is down"}},
+    )
     @router.get("/health/detailed", include_in_schema=False)
     async def ready() -> JSONResponse:
         """Asks each dependency; 503 when the service cannot do its work."""

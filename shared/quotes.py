@@ -90,6 +90,48 @@ class QuoteList(BaseModel):
     declined: list[Declined] = Field(default_factory=list)
 
 
+class Comparison(QuoteList):
+    """All prices for one operation."""
+
+    operation: str
+
+    def lists(self) -> list[QuoteList]:
+        return [self]
+
+
+class StoreComparison(Comparison):
+    """All prices for storing; `file_size_mb` is in 10^6 bytes."""
+
+    file_size_mb: float
+
+
+class Hybrid(BaseModel):
+    """Prices of a run and of storing. The total is that of both bests.
+
+    `reason` says why there is no total, or why it is not to be bought.
+    """
+
+    operation: Literal["hybrid"] = "hybrid"
+    compute: Comparison
+    storage: StoreComparison
+    total_price_usd: str | None = None
+    total_price_atomic: int | None = None
+    reason: str | None = None
+
+    def lists(self) -> list[QuoteList]:
+        return [self.compute, self.storage]
+
+
+class Best(BaseModel):
+    """The one best price, or null, and why each other one is not the best, by the name of its provider."""
+
+    operation: str
+    best: Quote | None
+    considered: int
+    unavailable: dict[str, str]
+    not_chosen: dict[str, str]
+
+
 class LastError(BaseModel):
     """What went wrong last with a provider; `text` is ours, never what it said."""
 

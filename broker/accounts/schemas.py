@@ -31,8 +31,8 @@ class VerifyAsk(BaseModel):
     """The signature (65 bytes, a plain key's) of the issued text, named by `nonce` or given whole."""
 
     message: str | None = Field(None, max_length=2000)
-    nonce: str | None = Field(None, pattern=r"^[A-Za-z0-9]{8,64}$")
-    signature: str = Field(pattern=r"^0x[0-9a-fA-F]{130}$")
+    nonce: str | None = Field(None, pattern=r"^[A-Za-z0-9]{8,64}$", examples=["q3Hj8Zp0LmXw5TnB"])
+    signature: str = Field(pattern=r"^0x[0-9a-fA-F]{130}$", examples=["0x" + "1b" * 65])
 
 
 class SessionOpened(BaseModel):

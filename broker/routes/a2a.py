@@ -1,43 +1,60 @@
 """Agents that speak in messages: `POST /a2a/message`."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
 
 from broker.a2a.desk import Desk
 from broker.a2a.envelope import Message, read_message
 from broker.bodies import small_body
-from broker.routes.schemas import ErrorBody
+from broker.routes.schemas import PENDING
+from shared.openapi import RETRY_AFTER, json_request, refusals
 
 router = APIRouter(tags=["agents"])
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Larger content comes by address, or by `POST /store`."""
-OPENAPI: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": Message.model_json_schema(),
-                "example": {
-                    "type": "task_request",
-                    "agent_id": "my-agent",
-                    "payload": {"taskType": "run", "code": "print('Hello')", "language": "python"},
-                },
-            }
-        },
-    }
+EXAMPLE = {
+    "type": "task_request",
+    "agent_id": "my-agent",
+    "payload": {"taskType": "run", "code": "print('Hello')", "language": "python"},
 }
+
+
+class Said(BaseModel):
+    """What the broker says. `payload` is the 402, the result, or the error; that of an error is above too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Literal["payment_required", "task_completed", "task_pending", "task_failed"]
+    agent_id: str
+    a2a_version: str
+    meta: dict[str, Any]
+    payload: dict[str, Any]
 
 
 @router.post(
     "/a2a/message",
-    openapi_extra=OPENAPI,
+    openapi_extra=json_request(Message, EXAMPLE),
+    response_model=Said,
     responses={
-        400: {"model": ErrorBody, "description": "No envelope, an unknown type, or a malformed task"},
-        404: {"model": ErrorBody, "description": "No such task, or its time is over"},
-        409: {"model": ErrorBody, "description": "Paid for already, or the authorization was used elsewhere"},
+        202: {**PENDING, "model": Said, "headers": RETRY_AFTER},
+        **refusals(
+            {
+                400: "No envelope, an unknown type, or a malformed task",
+                404: "No such task, or its time is over",
+                409: "Paid for already, or the authorization was used elsewhere",
+                413: "The message is over 256 KB",
+                422: "The task cannot be done: a NUL byte in the code, no text, an address that has nothing",
+                431: "The payment is over 16 KB",
+                500: "The result that was paid for cannot be found",
+                502: "The provider failed after it was paid: what is owed back is said",
+                503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
+                507: "There is no room for the content here now",
+            }
+        ),
     },
 )
 async def message(request: Request) -> Response:

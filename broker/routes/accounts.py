@@ -1,7 +1,7 @@
 """Sign-in with a wallet, and a payer's payments."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -18,18 +18,17 @@ from broker.accounts.schemas import (
 from broker.accounts.visitor import Bearer, SignedIn
 from broker.addresses import public_address
 from broker.payments.records import State
-from broker.routes.schemas import ErrorBody
 from shared.clock import iso
 from shared.errors import GalaksioError
+from shared.openapi import Responses, refusals
 
 router = APIRouter()
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-UNAUTHORIZED: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorBody, "description": "No bearer token, or one that opens nothing"}
-}
+KEPT: Responses = refusals({503: "The database does not answer now"})
+UNAUTHORIZED: Responses = {**KEPT, **refusals({401: "No bearer token, or one that opens nothing"})}
 
 
-@router.post("/auth/nonce", tags=["sign-in"])
+@router.post("/auth/nonce", tags=["sign-in"], responses=KEPT)
 async def nonce(ask: NonceAsk, request: Request, response: Response) -> NonceIssued:
     """Begin to sign in: the EIP-4361 text that the wallet of `address` must sign, good for five minutes."""
     response.headers["Cache-Control"] = "no-store"
@@ -37,7 +36,11 @@ async def nonce(ask: NonceAsk, request: Request, response: Response) -> NonceIss
     return NonceIssued(message=issued.message, nonce=issued.nonce, expiresAt=iso(issued.expires_at_ms / 1000))
 
 
-@router.post("/auth/verify", tags=["sign-in"], responses=UNAUTHORIZED)
+@router.post(
+    "/auth/verify",
+    tags=["sign-in"],
+    responses={**UNAUTHORIZED, **refusals({400: "Neither the message that was signed nor its nonce"})},
+)
 async def verify(ask: VerifyAsk, request: Request, response: Response) -> SessionOpened:
     """Trade the signed text for a bearer token of one hour. Any attempt uses the nonce up."""
     response.headers["Cache-Control"] = "no-store"
@@ -55,7 +58,11 @@ async def logout(request: Request, bearer: Bearer) -> None:
     await _accounts(request).sign_in.close(bearer.credentials)
 
 
-@router.get("/payments", tags=["payments"], responses=UNAUTHORIZED)
+@router.get(
+    "/payments",
+    tags=["payments"],
+    responses={**UNAUTHORIZED, **refusals({400: "The cursor is none that a page told"})},
+)
 async def payments(
     request: Request,
     response: Response,
@@ -73,7 +80,9 @@ async def payments(
 
 
 @router.get(
-    "/payments/{payment_id}", tags=["payments"], responses={**UNAUTHORIZED, 404: {"model": ErrorBody}}
+    "/payments/{payment_id}",
+    tags=["payments"],
+    responses={**UNAUTHORIZED, **refusals({404: "The visitor has no such payment"})},
 )
 async def payment(
     payment_id: str, request: Request, response: Response, visitor: SignedIn

@@ -8,8 +8,9 @@ from pydantic import Field
 from broker.operations import CACHE, TOP_UP, Operation
 from broker.operations.cache import TOP_UP_ROUTE
 from broker.payments.paid_route import PaidRoute, not_for_free, sells
-from broker.routes.schemas import ERRORS, PAYMENT_HEADERS, Completed, ErrorBody
+from broker.routes.schemas import PAID, PAYMENT_HEADERS, Completed, Instructed
 from shared.caches.wire import CacheCreated, CacheToppedUp
+from shared.openapi import json_request, refusals
 
 router = APIRouter(route_class=PaidRoute, tags=["cache"])
 
@@ -22,24 +23,32 @@ class NewCache(CacheCreated):
     provider: str
 
 
-def _openapi(operation: Operation, *, required: bool) -> dict[str, Any]:
-    content = {"application/json": {"schema": operation.input_schema, "example": operation.example}}
-    return {"parameters": PAYMENT_HEADERS, "requestBody": {"required": required, "content": content}}
+CACHE_ID = {
+    "name": "cacheId",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+}
 
 
-@router.post("/cache", responses=ERRORS, openapi_extra=_openapi(CACHE, required=True))
+def _openapi(operation: Operation, *more: dict[str, Any], required: bool) -> dict[str, Any]:
+    described = json_request(operation.input_schema, operation.example, required=required)
+    return {"parameters": [*PAYMENT_HEADERS, *more], **described}
+
+
+@router.post("/cache", responses=PAID, openapi_extra=_openapi(CACHE, required=True))
 @sells(CACHE)
-async def create() -> Completed[NewCache]:
+async def create() -> Completed[NewCache] | Instructed:
     """A new cache. Without a payment header: 402 with the price."""
     raise not_for_free()
 
 
 @router.post(
     TOP_UP_ROUTE,
-    responses={**ERRORS, 404: {"model": ErrorBody, "description": "No such cache, or it has expired"}},
-    openapi_extra=_openapi(TOP_UP, required=False),
+    responses={**PAID, **refusals({404: "No such cache, or it has expired"})},
+    openapi_extra=_openapi(TOP_UP, CACHE_ID, required=False),
 )
 @sells(TOP_UP)
-async def top_up(cacheId: str) -> Completed[CacheToppedUp]:
+async def top_up() -> Completed[CacheToppedUp]:
     """More operations for a cache; whoever pays for them needs no token."""
     raise not_for_free()

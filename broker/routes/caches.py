@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from broker.caches.entries import entry_of, list_ask_of, ttl_of
 from broker.caches.route import NO_STORE, CacheRequest, CacheRoute
-from broker.routes.cache_schemas import CACHE_ERRORS, LIST_QUERY, PUT_BODY, TTL_BODY, described
+from broker.routes.cache_schemas import CACHE_ANSWERS, LIST_QUERY, PUT_BODY, TTL_BODY, described
 from shared.caches.errors import NoSuchKey
 from shared.caches.wire import CacheEntry, CacheKeys, CacheMessage, CacheTtl, CacheTtlSet
 
@@ -19,7 +19,7 @@ router = APIRouter(route_class=CacheRoute, tags=["cache"])
 KEY = "/cache/{cacheId}/{key:path}"
 
 
-@router.get(KEY, response_model=CacheEntry, responses=CACHE_ERRORS, openapi_extra=described("key"))
+@router.get(KEY, response_model=CacheEntry, responses=CACHE_ANSWERS, openapi_extra=described("key"))
 async def get(request: CacheRequest) -> Response:
     """The value under a key, any JSON, and the seconds that are left of it."""
     if request.asks_for_ttl:
@@ -31,7 +31,7 @@ async def get(request: CacheRequest) -> Response:
 
 
 @router.put(
-    KEY, response_model=CacheEntry, responses=CACHE_ERRORS, openapi_extra=described("key", body=PUT_BODY)
+    KEY, response_model=CacheEntry, responses=CACHE_ANSWERS, openapi_extra=described("key", body=PUT_BODY)
 )
 async def put(request: CacheRequest) -> Response:
     """Keep `{"value": any JSON, "ttl": seconds or nothing}` under a key."""
@@ -42,7 +42,7 @@ async def put(request: CacheRequest) -> Response:
     return _answer({"key": key, "value": entry.value, "ttl": entry.ttl_s})
 
 
-@router.delete(KEY, response_model=CacheMessage, responses=CACHE_ERRORS, openapi_extra=described("key"))
+@router.delete(KEY, response_model=CacheMessage, responses=CACHE_ANSWERS, openapi_extra=described("key"))
 async def delete(request: CacheRequest) -> Response:
     """Remove a key; one that is not there is no error."""
     found = await request.caches.delete_key(request.cache_id, request.key)
@@ -52,7 +52,7 @@ async def delete(request: CacheRequest) -> Response:
 @router.get(
     "/cache/{cacheId}",
     response_model=CacheKeys,
-    responses=CACHE_ERRORS,
+    responses=CACHE_ANSWERS,
     openapi_extra=described(query=LIST_QUERY),
 )
 async def keys(request: CacheRequest) -> Response:
@@ -64,7 +64,7 @@ async def keys(request: CacheRequest) -> Response:
 
 # These two are called by `get` and `put`, whose pattern takes every path of theirs: whether one that ends in
 # `/ttl` means it, only the path as it was sent can tell. And so the commonest route is the first to be tried.
-@router.get(f"{KEY}/ttl", response_model=CacheTtl, responses=CACHE_ERRORS, openapi_extra=described("key"))
+@router.get(f"{KEY}/ttl", response_model=CacheTtl, responses=CACHE_ANSWERS, openapi_extra=described("key"))
 async def ttl(request: CacheRequest) -> Response:
     """The seconds until the key expires, null for one that stays."""
     key = request.key_before_ttl
@@ -78,7 +78,7 @@ async def ttl(request: CacheRequest) -> Response:
 @router.put(
     f"{KEY}/ttl",
     response_model=CacheTtlSet,
-    responses=CACHE_ERRORS,
+    responses=CACHE_ANSWERS,
     openapi_extra=described("key", body=TTL_BODY),
 )
 async def update_ttl(request: CacheRequest) -> Response:

@@ -6,30 +6,24 @@ from fastapi import APIRouter
 
 from broker.operations import RUN
 from broker.payments.paid_route import PaidRoute, not_for_free, sells
-from broker.routes.schemas import ERRORS, PAYMENT_HEADERS, Completed
+from broker.routes.schemas import PAID, PAYMENT_HEADERS, Completed, Instructed
 from shared.jobs import RunRequest, RunResult
+from shared.openapi import json_request, refusals
 
 router = APIRouter(route_class=PaidRoute, tags=["compute"])
 
-OPENAPI: dict[str, Any] = {
-    "parameters": PAYMENT_HEADERS,
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": RunRequest.model_json_schema(ref_template="#/components/schemas/{model}"),
-                "example": RUN.example,
-            }
-        },
+DESCRIBED: dict[str, Any] = {
+    "responses": {
+        **PAID,
+        **refusals({422: "It cannot be run: a NUL byte, too long arguments, a file name that is taken"}),
     },
+    "openapi_extra": {"parameters": PAYMENT_HEADERS, **json_request(RunRequest, RUN.example)},
 }
-# Nested definitions are published once, under components (see `broker.main`).
-RUN_SCHEMAS: dict[str, Any] = OPENAPI["requestBody"]["content"]["application/json"]["schema"].pop("$defs", {})
 
 
-@router.post("/execute", responses=ERRORS, openapi_extra=OPENAPI)
-@router.post("/run", responses=ERRORS, openapi_extra=OPENAPI)
+@router.post("/execute", **DESCRIBED)
+@router.post("/run", **DESCRIBED)
 @sells(RUN)
-async def run() -> Completed[RunResult]:
+async def run() -> Completed[RunResult] | Instructed:
     """Run a snippet in a fresh sandbox. Without a payment header: 402 with the price."""
     raise not_for_free()

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
-from broker.routes.schemas import ErrorBody
 from shared.errors import BadRequest, Unavailable
 from shared.ipfs import parse_cid
 from shared.logs import get_logger, request_id
+from shared.served_content import ANSWERS, PARAMETERS
 
 router = APIRouter(tags=["storage"])
 log = get_logger(__name__)
@@ -39,14 +39,8 @@ _SAID = frozenset({200, 206, 304, 400, 404, 410, 416, 503})
 
 @router.get(
     "/files/{cid}",
-    responses={
-        206: {"description": "The range that was asked for"},
-        304: {"description": "Unchanged"},
-        400: {"model": ErrorBody, "description": "Not a content id"},
-        404: {"model": ErrorBody, "description": "Not stored here"},
-        410: {"model": ErrorBody, "description": "It was stored here, and has expired"},
-        416: {"model": ErrorBody, "description": "No such range"},
-    },
+    responses=ANSWERS,
+    openapi_extra={"parameters": PARAMETERS},
     response_class=Response,
 )
 @router.head("/files/{cid}", include_in_schema=False)

@@ -13,16 +13,20 @@ from broker.payments.instructions import is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
-from broker.routes.schemas import ErrorBody, JobView, PaymentView
+from broker.routes.schemas import JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
 from shared.jobs import JobStatus
 from shared.money import atomic_to_usd
+from shared.openapi import refusals
 
 router = APIRouter(tags=["jobs"])
 
 
-@router.get("/status/{job_id}", responses={404: {"model": ErrorBody}})
+@router.get(
+    "/status/{job_id}",
+    responses=refusals({404: "There is no such job", 503: "The database does not answer now"}),
+)
 @router.get("/job/{job_id}", include_in_schema=False)
 @router.get("/jobs/{job_id}", include_in_schema=False)
 async def status(job_id: str, request: Request) -> JobView:

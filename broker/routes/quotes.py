@@ -9,9 +9,9 @@ from fastapi.responses import Response
 
 from broker.bodies import small_body
 from broker.clients import QuoteClient
-from broker.routes.schemas import ErrorBody
 from shared.errors import GalaksioError, Unavailable
-from shared.quotes import ProviderList
+from shared.openapi import Responses, json_request, refusals
+from shared.quotes import Best, Comparison, Hybrid, ProviderList, StoreComparison
 
 router = APIRouter(tags=["quotes"])
 
@@ -20,14 +20,49 @@ MAX_QUERY_BYTES = 8 * 1024
 OPERATIONS = ("store", "storage", "run", "compute", "execute", "cache", "best")
 _PASSED_ON = ("content-type", "vary")
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.ASCII | re.IGNORECASE)
-ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "All prices, best first, and who named none and why",
-        "content": {kind: {} for kind in ("application/json", "text/csv", "text/markdown")},
-    },
-    400: {"model": ErrorBody, "description": "Nothing that can be priced"},
-    503: {"model": ErrorBody, "description": "Prices cannot be named now"},
+EXAMPLE = {"operation": "run", "codeSize": 2048, "language": "python", "size": "small", "timeout": 10}
+BODY = json_request({"type": "object"}, EXAMPLE, required=False)
+QUERY = {
+    "parameters": [
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in {
+            "operation": {"type": "string", "enum": [*OPERATIONS[:-1], "hybrid"]},
+            "language": {"type": "string"},
+            "codeSize": {"type": "integer", "minimum": 0, "description": "Bytes"},
+            "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds"},
+            "size": {"description": "Of a run small, medium or large; bytes of what is stored"},
+            "fileSize": {"type": "integer", "minimum": 0, "description": "Bytes"},
+            "permanent": {"type": "boolean"},
+            "ttl": {"type": "integer", "minimum": 1, "description": "Seconds"},
+            "region": {"type": "string"},
+            "operations": {"type": "integer", "minimum": 1},
+            "provider": {"type": "string"},
+            "maxCostUsd": {"type": "number", "minimum": 0},
+        }.items()
+    ]
 }
+REFUSED: Responses = refusals(
+    {
+        400: "Nothing that can be priced",
+        413: "A body over 64 KB",
+        414: "A query over 8 KB",
+        422: "The body is not a JSON object",
+        503: "Prices cannot be named now",
+    }
+)
+TABLES = {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "text/markdown")}
+
+
+def _answers(operation: str) -> dict[str, Any]:
+    """What is answered about `operation`, empty for whatever the fields say: a model, and the statuses."""
+    if operation == "best":
+        return {"response_model": Best, "responses": REFUSED}
+    compared = {
+        "description": "All prices, best first, and who named none and why. JSON, or a table by `Accept`",
+        "content": TABLES,
+    }
+    model = StoreComparison | Comparison if operation else Hybrid | StoreComparison | Comparison
+    return {"response_model": model, "responses": {200: compared, **REFUSED}}
 
 
 async def by_query(request: Request) -> Response:
@@ -41,13 +76,14 @@ async def by_body(request: Request) -> Response:
 
 
 for _root in ("", "/v2"):
-    for _path in (f"{_root}/quote", *(f"{_root}/quote/{operation}" for operation in OPERATIONS)):
-        _more: dict[str, Any] = {"responses": ANSWERS, "include_in_schema": not _root}
-        router.add_api_route(_path, by_query, methods=["GET"], **_more)
-        router.add_api_route(_path, by_body, methods=["POST"], **_more)
+    for _operation in ("", *OPERATIONS):
+        _path = f"{_root}/quote/{_operation}".rstrip("/")
+        _more: dict[str, Any] = {**_answers(_operation), "include_in_schema": not _root}
+        router.add_api_route(_path, by_query, methods=["GET"], openapi_extra=QUERY, **_more)
+        router.add_api_route(_path, by_body, methods=["POST"], openapi_extra=BODY, **_more)
 
 
-@router.get("/providers", responses={503: ANSWERS[503]})
+@router.get("/providers", responses=refusals({503: "The providers are not known now"}))
 async def providers(request: Request) -> ProviderList:
     """Who is asked for prices, and whether their work can be bought now."""
     quotes: QuoteClient = request.app.state.quotes

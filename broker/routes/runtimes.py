@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Request
 
-from broker.routes.schemas import ErrorBody
 from broker.runtimes import RuntimeList, Runtimes
+from shared.openapi import refusals
 
 router = APIRouter(tags=["service"])
 
 
-@router.get("/runtimes", responses={503: {"model": ErrorBody, "description": "The executor does not answer"}})
+@router.get("/runtimes", responses=refusals({503: "The executor does not answer"}))
 async def runtimes(request: Request) -> RuntimeList:
     """Languages with their versions, which of them take packages, and what the missing ones lack. Free."""
     known: Runtimes = request.app.state.runtimes

@@ -5,6 +5,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.jobs import JobStatus
+from shared.openapi import RETRY_AFTER, ErrorBody, Responses, refusals
 
 ResultT = TypeVar("ResultT")
 
@@ -21,22 +22,41 @@ class Completed(BaseModel, Generic[ResultT]):
     result: ResultT
 
 
-class ErrorBody(BaseModel):
-    """Every error of every service."""
+class Instructed(BaseModel):
+    """How to buy the work from its provider, where that is what was asked for (`options.fulfilment`)."""
 
-    error: str
-    success: Literal[False]
-    message: str
-    detail: str
-    code: str
-    requestId: str
+    jobId: str
+    status: Literal["instructions_provided"]
+    instructions: dict[str, Any]
+    provider: str
+    price_usd: str
+    fee_usd: str
+    metadata: dict[str, Any]
+    allQuotes: list[dict[str, Any]] | None = Field(None, exclude_if=lambda value: value is None)
+
+
+class PaymentRequirement(BaseModel):
+    """One way to pay, as x402 v1 spells it. `maxAmountRequired` is 10^-6 USD."""
+
+    scheme: Literal["exact"]
+    network: str
+    maxAmountRequired: str
+    resource: str
+    description: str
+    mimeType: str
+    payTo: str
+    maxTimeoutSeconds: int
+    asset: str
+    extra: dict[str, Any]
 
 
 class PaymentRequiredBody(ErrorBody):
     """The v1 challenge; v2 stands in the PAYMENT-REQUIRED header."""
 
     x402Version: Literal[1]
-    accepts: list[dict[str, Any]]
+    accepts: list[PaymentRequirement]
+    inputSchema: dict[str, Any] | None = Field(None, description="Told where the body was empty")
+    example: dict[str, Any] | None = None
 
 
 class Pending(BaseModel):
@@ -78,28 +98,58 @@ class JobView(BaseModel):
     payment: PaymentView | None
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {
-    202: {"model": Pending, "description": "The outcome of the payment is not known yet"},
-    400: {"model": ErrorBody, "description": "Malformed request or payment header, or never done here"},
-    402: {"model": PaymentRequiredBody, "description": "Pay this, then send the same request again"},
-    409: {"model": ErrorBody, "description": "The authorization was used for another request"},
-    413: {"model": ErrorBody, "description": "Body over 10 MB"},
-    422: {"model": ErrorBody, "description": "The code cannot be run (it contains a NUL byte)"},
-    431: {"model": ErrorBody, "description": "Payment header over 16 KB"},
-    503: {
-        "model": ErrorBody,
-        "description": "Facilitator, quote or executor down, or the executor full; nothing was charged",
-        "headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait"}},
-    },
-}
+def _header(description: str, *, required: bool = False) -> dict[str, Any]:
+    return {"description": description, "required": required, "schema": {"type": "string"}}
 
+
+_RECEIPT = "The receipt, base64 of JSON: of a payment in x402 "
+RECEIPTS: dict[str, Any] = {
+    "PAYMENT-RESPONSE": _header(_RECEIPT + "v2"),
+    "X-PAYMENT-RESPONSE": _header(_RECEIPT + "v1"),
+}
+PAYMENT_REQUIRED: dict[str, Any] = {
+    "model": PaymentRequiredBody,
+    "description": "Pay this, then send the same request again. A browser gets a page",
+    "headers": {
+        "PAYMENT-REQUIRED": _header("The same for x402 v2, base64 of JSON", required=True),
+        **RECEIPTS,
+    },
+    "content": {"text/html": {"schema": {"type": "string"}}},
+}
+PENDING: dict[str, Any] = {
+    "model": Pending,
+    "description": "The outcome of the payment is not known yet",
+    "headers": {"Location": _header("Where the job stands", required=True), **RETRY_AFTER},
+}
+PAID: Responses = {
+    200: {"description": "Paid and done", "headers": RECEIPTS},
+    202: PENDING,
+    402: PAYMENT_REQUIRED,
+    **refusals(
+        {
+            400: "Malformed request or payment header, or never done here",
+            409: "The authorization was used for another request",
+            413: "A body over 10 MB, or content over what is taken here",
+            429: "Too many requests from this address or wallet, or too much of its money in flight",
+            431: "Payment header over 16 KB",
+            500: "The result that was paid for cannot be found",
+            502: "The provider failed after it was paid: what is owed back is said",
+            503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
+        }
+    ),
+}
+"""What every paid route answers."""
 PAYMENT_HEADERS: list[dict[str, Any]] = [
     {
         "name": name,
         "in": "header",
         "required": False,
-        "description": f"x402 {version} payment, base64 of JSON",
+        "description": description,
         "schema": {"type": "string"},
     }
-    for name, version in (("X-PAYMENT", "v1"), ("PAYMENT-SIGNATURE", "v2"))
+    for name, description in (
+        ("X-PAYMENT", "x402 v1 payment, base64 of JSON"),
+        ("PAYMENT-SIGNATURE", "x402 v2 payment, base64 of JSON"),
+        ("x-wallet", "A label of the caller's own, kept with the job and never believed"),
+    )
 ]

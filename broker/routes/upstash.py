@@ -15,12 +15,15 @@ from broker.caches.upstash import (
     words_of_body,
     words_of_path,
 )
-from broker.routes.cache_schemas import CACHE_ERRORS, COMMAND_BODY, PIPELINE_BODY, described
+from broker.routes.cache_schemas import COMMAND_BODY, MANY_REPLIES, ONE_REPLY, PIPELINE_BODY, described
 
 router = APIRouter(route_class=CacheRoute, tags=["cache"])
 
-COMMAND: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=COMMAND_BODY)}
-PIPELINE: dict[str, Any] = {"responses": CACHE_ERRORS, "openapi_extra": described(body=PIPELINE_BODY)}
+COMMAND: dict[str, Any] = {"responses": ONE_REPLY, "openapi_extra": described(body=COMMAND_BODY, redis=True)}
+PIPELINE: dict[str, Any] = {
+    "responses": MANY_REPLIES,
+    "openapi_extra": described(body=PIPELINE_BODY, redis=True),
+}
 
 
 @router.post("/redis/{cacheId}", **COMMAND)
@@ -50,7 +53,9 @@ async def transaction(request: CacheRequest) -> Response:
     return answers.many(await run_transaction(request.caches, request.cache_id, rows))
 
 
-@router.get("/redis/{cacheId}/{command:path}", responses=CACHE_ERRORS, openapi_extra=described("command"))
+@router.get(
+    "/redis/{cacheId}/{command:path}", responses=ONE_REPLY, openapi_extra=described("command", redis=True)
+)
 @router.api_route("/redis/{cacheId}/{command:path}", methods=["POST", "PUT"], include_in_schema=False)
 @router.post("/cache/{cacheId}/{command:path}", include_in_schema=False)
 async def command_in_path(request: CacheRequest) -> Response:
