@@ -50,7 +50,7 @@ class Terminal:
         if block.language == "python":
             (self.folder / ".block.py").write_text(text)
             text = ".venv/bin/python .block.py"
-        keep = f"{{ export -p; echo \"cd '$PWD'\"; }} > '{self.state}'"
+        keep = f"{{ export -p; declare -f; echo \"cd '$PWD'\"; }} > '{self.state}'"
         return f"set -euo pipefail\nsource '{self.state}'\nset -a\n{text}\nset +a\n{keep}\n"
 
     def _here(self, text: str) -> str:
