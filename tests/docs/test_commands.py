@@ -4,11 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.docs.blocks import PAGES, ROOT, Block, blocks_of, matches, name_of
 from tests.docs.terminal import Terminal
 from tests.support.services import Stack, running_stack
+from tests.support.wallets import Wallet
 
 NODE_MODULES = "tests/interop/node/node_modules"
 PACKAGES_OF_NPM = "docs/quick-start-typescript.md"
@@ -56,6 +58,22 @@ def test_the_commands_of_a_page_work_one_after_the_other(page: Path, stack: Stac
             pytest.skip("node and its packages are not here: `make interop` installs them")
         beside = (NODE_MODULES,)
     run_page(blocks_of(page.read_text()), Terminal(tmp_path, stack, beside=beside))
+
+
+def test_a_broker_on_what_was_backed_up_has_the_old_result_for_the_old_payment(
+    stack: Stack, wallet: Wallet, http: httpx.Client, tmp_path: Path
+) -> None:
+    body = {"code": "import os; print(os.urandom(16).hex())"}
+    payment = wallet.pay_v2(http.post("/run", json=body))
+    paid = http.post("/run", json=body, headers=payment).raise_for_status()
+    run_page(blocks_of((ROOT / "docs/operations.md").read_text()), Terminal(tmp_path, stack))
+    broker = stack.launch("broker", "restored", GALAKSIO_HOME=str(tmp_path / "restored")).wait_ready()
+    try:
+        again = httpx.post(f"{broker.url}/run", json=body, headers=payment, trust_env=False, verify=False)
+        assert (again.status_code, again.json()) == (200, paid.json())
+        assert again.headers["PAYMENT-RESPONSE"] == paid.headers["PAYMENT-RESPONSE"]
+    finally:
+        broker.stop()
 
 
 def test_the_main_pages_are_run() -> None:
