@@ -27,15 +27,16 @@ How to pay a 402 is told in the [quick start for buyers](quick-start-buyers.md).
 Document = dict[str, Any]
 
 
-def reference() -> str:
-    """The whole page as Markdown. Builds the services' apps without starting them."""
-    return "\n".join(
-        [INTRODUCTION, *(Section(name, document).text() for name, document in documents().items())]
-    )
+def reference(published: dict[str, Document]) -> str:
+    """The whole page as Markdown, from the documents of the services by their names."""
+    return "\n".join([INTRODUCTION, *(Section(*service).text() for service in published.items())])
 
 
 def documents() -> dict[str, Document]:
-    """The OpenAPI document of each service by its name, as one with default settings publishes it."""
+    """The OpenAPI document of each service by its name, as one with default settings publishes it.
+
+    Builds the services' apps without starting them.
+    """
     import broker.main
     import broker.settings
     import executor.main
@@ -157,5 +158,5 @@ def _row(*cells: str) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(reference())
+    TARGET.write_text(reference(documents()))
     print(f"Wrote {TARGET}.")
