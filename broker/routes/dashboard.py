@@ -9,8 +9,8 @@ from broker.dashboard.guard import OperatorOnly
 from broker.dashboard.opening import Dashboard
 from broker.dashboard.schemas import PaidBack, RefundPaid, Stats
 from broker.dashboard.streams import Events, metrics
-from broker.routes.schemas import ErrorBody
 from shared.errors import GalaksioError
+from shared.openapi import ErrorBody
 
 router = APIRouter()
 REFUSED: dict[int | str, dict[str, Any]] = {
