@@ -30,6 +30,7 @@ from shared.errors import GalaksioError
 from shared.fresh import Fresh
 from shared.http import METRICS_PATH, header, is_loopback
 from shared.logs import get_logger
+from shared.openapi import Responses, refusals
 
 log = get_logger(__name__)
 
@@ -178,8 +179,7 @@ def metrics_router(metrics: Metrics, tokens: Iterable[str | None], *, loopback: 
     return router
 
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
+_RESPONSES: Responses = {
     200: {"content": {"text/plain": {}}, "description": "The text format of Prometheus"},
-    401: {"description": "A bearer token is needed"},
-    403: {"description": "The host has set no token"},
+    **refusals({401: "A bearer token is needed", 403: "The host has set no token"}),
 }

@@ -1,7 +1,5 @@
 """The operator's page, and its numbers: once, as server-sent events, over a WebSocket."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response, WebSocket
 
 from broker.dashboard.assets import assets, served
@@ -10,15 +8,17 @@ from broker.dashboard.opening import Dashboard
 from broker.dashboard.schemas import PaidBack, RefundPaid, Stats
 from broker.dashboard.streams import Events, metrics
 from shared.errors import GalaksioError
-from shared.openapi import ErrorBody
+from shared.openapi import Responses, refusals
 
 router = APIRouter()
-REFUSED: dict[int | str, dict[str, Any]] = {
-    401: {"model": ErrorBody, "description": "No operator token, or a wrong one"},
-    403: {"model": ErrorBody, "description": "A payer's session, which does not open this"},
-    503: {"model": ErrorBody, "description": "This broker has no OPERATOR_TOKEN, or cannot answer now"},
-}
-PAGE: dict[int | str, dict[str, Any]] = {
+REFUSED: Responses = refusals(
+    {
+        401: "No operator token, or a wrong one",
+        403: "A payer's session, which does not open this",
+        503: "This broker has no OPERATOR_TOKEN, or cannot answer now",
+    }
+)
+PAGE: Responses = {
     200: {"content": {"text/html": {}}, "description": "The page, without any data"},
     304: {"description": "The browser has it"},
 }
@@ -56,7 +56,7 @@ async def stats(request: Request, _: OperatorOnly) -> Response:
     },
 )
 async def events(request: Request, _: OperatorOnly) -> Response:
-    """`stats` once a second with all numbers, `job` for each job that is new or has changed."""
+    """Once a second `stats` with all numbers, and `job` for each job that is new or has changed."""
     return Events(_dashboard(request).beats)
 
 
@@ -65,9 +65,14 @@ async def events(request: Request, _: OperatorOnly) -> Response:
     tags=["dashboard"],
     responses={
         **REFUSED,
-        404: {"model": ErrorBody, "description": "Nothing is owed for this payment"},
-        409: {"model": ErrorBody, "description": "Marked as paid by another transaction already"},
-        422: {"model": ErrorBody, "description": "No transaction hash, or the chain does not confirm it"},
+        **refusals(
+            {
+                400: "The body is no JSON",
+                404: "Nothing is owed for this payment",
+                409: "Marked as paid by another transaction already",
+                422: "No transaction hash, or the chain does not confirm it",
+            }
+        ),
     },
 )
 async def refund_paid(payment_id: str, paid: PaidBack, request: Request, _: OperatorOnly) -> RefundPaid:
