@@ -28,11 +28,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Whatever came back, with any status. `date` is when its server says that it made it (HTTP)."""
+    """Whatever came back, with any status.
+
+    `date` and `age` are those headers of HTTP: when it was made, and how long it was kept on the way.
+    """
 
     status: int
     body: bytes
     date: str | None = None
+    age: str | None = None
 
 
 class Caller:
@@ -119,7 +123,8 @@ class Caller:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                return Answer(response.status, await self._read(response), response.headers.get("Date"))
+                body, told = await self._read(response), response.headers
+                return Answer(response.status, body, told.get("Date"), told.get("Age"))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise NoAnswer(type(exc).__name__, sent=False) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:

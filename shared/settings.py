@@ -18,10 +18,10 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
-MAX_FILE_CHARACTERS = 64 * 1024
-"""What the file of one setting may hold."""
 LONG_TOKEN = re.compile(r"[\x21-\x7e]{16,}")
 TOKEN_RULE = "must be at least 16 characters, plain ASCII without spaces"  # noqa: S105 - what is said of a wrong one
+MAX_FILE_CHARACTERS = 64 * 1024
+"""What the file of one setting may hold."""
 NETWORK_ALIASES = {"mainnet": "base", "eip155:8453": "base", "eip155:84532": "base-sepolia"}
 
 

@@ -166,7 +166,7 @@ class Ledger(Reservations):
             "created_at": now,
             "updated_at": now,
         }
-        return await self._move(
+        moved = await self._move(
             payment,
             "running",
             "settled",
@@ -175,6 +175,8 @@ class Ledger(Reservations):
             forget_task=True,
             also=refunds.insert().values(**owed),
         )
+        self.events["refund_owed"] += 1
+        return moved
 
     async def finish_unpaid(self, job_id: str, kept: KeptResult | None, error: str | None) -> None:
         """The end of a job that nobody pays for."""

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +16,7 @@ from x402.mechanisms.evm import constants as evm
 from x402.schemas import SettleResponse, SupportedResponse, VerifyResponse
 
 from broker.payments.records import PaymentRow
-from shared.calls import Caller, NoAnswer
+from shared.calls import Answer, Caller, NoAnswer
 from shared.errors import Unavailable
 from shared.logs import get_logger
 from shared.networks import Network
@@ -62,10 +63,10 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Supported:
-    """The networks on which a facilitator settles, in either spelling; `date` is its clock (HTTP)."""
+    """The networks on which a facilitator settles, in either spelling, and its clock in Unix seconds."""
 
     networks: list[str]
-    date: str | None
+    now_s: float | None
 
 
 Outcome = Settled | Refused | Unknown
@@ -92,7 +93,9 @@ class Settlement:
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
         kinds = SupportedResponse.model_validate_json(answer.body).kinds
-        return Supported([kind.network for kind in kinds if kind.scheme == evm.SCHEME_EXACT], answer.date)
+        return Supported(
+            [kind.network for kind in kinds if kind.scheme == evm.SCHEME_EXACT], _clock_of(answer)
+        )
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""
@@ -161,6 +164,15 @@ class Settlement:
             log.error("facilitator_success_not_believed", wrong=wrong)
             return Unknown("facilitator_success_not_believed")
         return Settled(answer.transaction.lower())
+
+
+def _clock_of(answer: Answer) -> float | None:
+    """Unix seconds by the headers of an answer, which may have been kept on the way; None: nobody knows."""
+    try:
+        kept_s = int(answer.age or 0)
+        return None if answer.date is None else parsedate_to_datetime(answer.date).timestamp() + kept_s
+    except (ValueError, OverflowError):
+        return None
 
 
 def _word(reason: str | None, default: str) -> str:

@@ -49,6 +49,10 @@ async def test_events_and_revenue_are_counted_once_whichever_comes_first(ledger:
     await ledger.void(await claimed(ledger, 3), "refused")
     assert ledger.settled_atomic == 2 * 5800
     assert ledger.events == Counter(reserved=3, running=2, settling=2, settled=2, voided=1)
+    failed = await ledger.settled(await ledger.settling(await claimed(ledger, 4, AHEAD)), TX)
+    await ledger.owe_refund(failed, "provider_failed")
+    assert ledger.events["refund_owed"] == 1
+    assert ledger.settled_atomic == 3 * 5800  # it moved; what is owed for it is another figure
 
 
 async def test_a_claim_that_somebody_else_has_is_no_event(ledger: Ledger) -> None:
