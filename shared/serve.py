@@ -21,6 +21,8 @@ from shared.startup import check_secrets
 GRACE_S = 30
 GRACE_AFTER_S = 5
 """For answering what was ended when its time was up."""
+WS_MESSAGE_BYTES = 64 * 1024
+"""The most that a WebSocket is told in one message: nobody needs more than a token's room."""
 
 
 def check_port_free(host: str, port: int, setting: str) -> None:
@@ -74,6 +76,7 @@ def run_module(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(getattr(settings, "drain_s", GRACE_S)) + GRACE_AFTER_S,
         proxy_headers=False,
+        ws_max_size=WS_MESSAGE_BYTES,
     )
 
 

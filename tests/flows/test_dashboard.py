@@ -148,6 +148,31 @@ def receipt_price(door: httpx.Client, payment_id: str) -> str:
     return str(door.get(f"/payments/{payment_id}", headers=TOKEN).json()["refund"]["amountAtomic"])
 
 
+def test_a_refund_is_marked_as_paid_only_when_the_chain_says_so(
+    stack: Stack, door: httpx.Client, wallet: Wallet
+) -> None:
+    payment_id = owe(stack, pay(door, wallet, {"code": "print('owed')"}).json()["jobId"], "provider_failed")
+    price = int(receipt_price(door, payment_id))
+
+    def mark(transaction: str) -> httpx.Response:
+        path = f"/api/dashboard/refunds/{payment_id}"
+        return door.post(path, json={"transaction": transaction}, headers=TOKEN)
+
+    refused = mark(transfer(stack, wallet, wallet.address, price))
+    assert (refused.status_code, refused.json()["code"]) == (422, "refund_not_on_chain"), "only to itself"
+    assert mark(transfer(stack, funded_wallet(stack.devnet), stack_host(door), price)).status_code == 422
+    sent = transfer(stack, funded_wallet(stack.devnet), wallet.address, price)
+    for _ in range(2):
+        done = mark(sent)
+        assert (done.status_code, done.json()["verified"], done.json()["warning"]) == (200, True, None)
+    assert mark("0x" + "ab" * 32).status_code == 422
+    assert door.get(f"/payments/{payment_id}", headers=TOKEN).json()["refund"]["transaction"] == sent
+
+
+def stack_host(door: httpx.Client) -> str:
+    return str(door.get("/").json()["payment"]["payTo"])
+
+
 @needs_chromium
 def test_what_customers_and_providers_write_is_text_on_the_page(
     stack: Stack, broker: Process, door: httpx.Client, wallet: Wallet, tab: Tab

@@ -1,6 +1,7 @@
 // The four plots. uPlot (a classic script) stands in `window.uPlot`.
 
-const HEIGHT = 150;
+const HEIGHT = 140;
+const HOUR_S = 3600;
 const dollars = (value) => (value == null ? "–" : `$${Number(value.toFixed(6))}`);
 const seconds = (value) => (value == null ? "–" : value < 1000 ? `${value} ms` : `${(value / 1000).toFixed(1)} s`);
 const whole = (value) => (value == null ? "–" : String(value));
@@ -8,7 +9,7 @@ const whole = (value) => (value == null ? "–" : String(value));
 const PLOTS = {
   jobs: { lines: [["jobs", "--accent"]], show: whole, bars: true },
   revenue: { lines: [["USD", "--good"]], show: dollars, bars: true },
-  time: { lines: [["p50", "--accent"], ["p95", "--second"]], show: seconds },
+  time: { lines: [["p50", "--accent"], ["p95", "--second"]], show: seconds, points: true },
   slots: { lines: [["used", "--accent"], ["free", "--good"], ["waiting", "--second"]], show: whole },
 };
 
@@ -51,9 +52,12 @@ function options(plot, width) {
     height: HEIGHT,
     padding: [8, 4, 0, 0],
     cursor: { y: false, drag: { x: false, y: false } },
-    scales: { y: { range: (_, low, high) => [0, Math.max(high ?? 0, 0) * 1.1 || 1] } },
+    scales: {
+      x: { range: (_, first, last) => [(last ?? 0) - HOUR_S, last ?? 0] },
+      y: { range: (_, low, high) => [0, Math.max(high ?? 0, 0) * 1.1 || 1] },
+    },
     axes: [
-      { ...axis, space: 60, values: (_, at) => at.map(clock) },
+      { ...axis, space: 60, size: 30, values: (_, at) => at.map(clock) },
       { ...axis, size: 62, values: (_, marks) => marks.map(plot.show) },
     ],
     series: [
@@ -64,7 +68,8 @@ function options(plot, width) {
         fill: plot.bars ? colour(name) : undefined,
         width: plot.bars ? 0 : 1.5,
         paths: plot.bars ? window.uPlot.paths.bars({ size: [0.7] }) : undefined,
-        points: { show: plot.bars ? false : undefined, size: 4 },
+        spanGaps: true,
+        points: { show: !plot.bars && plot.points, size: 5, fill: colour(name) },
         value: (_, value) => plot.show(value),
       })),
     ],
@@ -72,5 +77,5 @@ function options(plot, width) {
 }
 
 function clock(at) {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }

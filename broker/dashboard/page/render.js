@@ -98,8 +98,8 @@ function tiles(stats) {
     ["Revenue today", usd(revenue.today.amountUsd), `${revenue.today.count} payments`],
     ["Revenue, 7 days", usd(revenue.week.amountUsd), `${revenue.week.count} payments`],
     ["Revenue, all", usd(revenue.all.amountUsd), `${revenue.all.count} payments`],
-    ["Refunds owed", usd(refunds.total.amountUsd), `${refunds.total.count} payers waiting`],
-    ["Payments in flight", flying, "work or settlement goes on"],
+    ["Refunds owed", usd(refunds.total.amountUsd), `${refunds.total.count} to be paid`],
+    ["Payments in flight", flying, "payments"],
     ["Outcome unknown", payments.states.unknown ?? 0, "payments"],
     ["Up for", span(stats.host.uptimeS), `since ${new Date(stats.host.startedAt).toLocaleString()}`],
   ];
@@ -123,8 +123,8 @@ function owed(refunds, age, refund) {
     [age(line.createdAt), "plain"],
     [line.payer, "mono"],
     [line.amountUsd, "number"],
-    [`${line.operation ?? "?"} at ${line.provider ?? "?"} (${line.network})`],
-    [line.reason],
+    [`${line.operation ?? "?"} at ${line.provider ?? "?"} (${line.network})`, "words"],
+    [line.reason, "words"],
     [() => refund(line)],
   ]);
 }
@@ -136,7 +136,7 @@ function unknown(lines, age) {
     [line.payer, "mono"],
     [line.amountUsd, "number"],
     [line.attempts, "number"],
-    [line.reason],
+    [line.reason, "words"],
     [line.id, "mono"],
   ]);
 }
@@ -150,7 +150,7 @@ function jobs(lines, age) {
     [job.status, mood(job.status)],
     [job.priceUsd, "number"],
     [job.paymentState, mood(job.paymentState)],
-    [[job.label, job.error].filter(Boolean).join(": ") || "–"],
+    [[job.label, job.error].filter(Boolean).join(": ") || "–", "words"],
   ]);
 }
 
@@ -182,7 +182,7 @@ function providers(rows) {
     [row.price_sample?.price_usd, "number"],
     [share(row.success_rate), "number"],
     [time(row.typical_ms), "number"],
-    [[row.reason, row.last_error?.text].filter(Boolean).join("; ") || "–"],
+    [[row.reason, row.last_error?.text].filter(Boolean).join("; ") || "–", "words"],
   ]);
 }
 
@@ -196,7 +196,7 @@ function executors(rows) {
     [room(row.freeBytes), "number"],
     [fromAtomic(row.spendableAtomic), "number"],
     [share(row.successRate), "number"],
-    [row.reason || row.isolation],
+    [row.reason || row.isolation, "words"],
   ]);
 }
 
