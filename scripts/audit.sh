@@ -14,7 +14,7 @@ status=0
 for lock in requirements/*.lock; do
   echo "== $lock"
   # Strict: a package that could not be looked up has not passed.
-  "$venv/bin/pip-audit" --strict --requirement "$lock" --no-deps --disable-pip --progress-spinner off \
+  "$venv/bin/pip-audit" --strict --requirement "$lock" --require-hashes --disable-pip --progress-spinner off \
     --vulnerability-service "${AUDIT_SERVICE:-pypi}" "${ignored[@]/#/--ignore-vuln=}" || status=1
 done
 exit "$status"

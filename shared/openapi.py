@@ -54,6 +54,7 @@ REQUEST_ID: dict[str, Any] = {
     "description": "The id that the answer and the logs carry: the caller's own when it is well-formed",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
 }
+_REQUEST_ID_PARAMETER = {"name": "X-Request-ID", "in": "header", "required": False, **REQUEST_ID}
 BEARER = {"type": "http", "scheme": "bearer"}
 _INTERNAL = "InternalToken"
 
@@ -141,12 +142,11 @@ def _complete(document: Document, common: Responses, security: list[dict[str, An
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     components["headers"] = {"RequestId": {"required": True, **REQUEST_ID}}
-    components["parameters"] = {"RequestId": {"name": "X-Request-ID", "in": "header", **REQUEST_ID}}
     schemas["ErrorBody"] = ErrorBody.model_json_schema(ref_template=REFERENCE)
     for method, path, operation in operations(document):
         operation["operationId"] = operation_id(method, path)
         operation["summary"] = _summary(operation)
-        operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/RequestId"})
+        operation.setdefault("parameters", []).append(_REQUEST_ID_PARAMETER)
         _hoist(operation, schemas)
         _tell_the_real_422(operation)
         answers = operation["responses"]
@@ -189,7 +189,7 @@ def _tell_the_real_422(operation: dict[str, Any]) -> None:
 
 def _is_never_wrong(parameter: dict[str, Any]) -> bool:
     """Any text will do, or it is not read by FastAPI, which gives a title to each that is."""
-    schema = parameter.get("schema", {})
+    schema = parameter["schema"]
     return "title" not in schema or (schema.keys() <= {"type", "title"} and schema["type"] == "string")
 
 

@@ -24,7 +24,7 @@ THOROUGH = "FUZZ_EXAMPLES" in os.environ
 TOKEN = "test-token"
 OPERATOR = "an-operator-token-of-the-tests"
 # What does not depend on payments is asked at the broker that takes them.
-NOT_PAID = ("quotes", "health", "service", "sign-in")
+NOT_PAID = ("quotes", "health", "service", "sign-in", "payments")
 
 pytestmark = pytest.mark.timeout(7200 if THOROUGH else 300)
 
