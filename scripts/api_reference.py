@@ -65,35 +65,30 @@ class Section:
 
     def text(self) -> str:
         lines = [f"## {self.service}", "", self.document["info"]["description"], ""]
-        for paths, operation in self._operations():
-            lines += self._route(paths, operation)
+        for text, routes in self._operations().items():
+            also = [f"Also {', '.join(routes[1:])}.", ""] if routes[1:] else []
+            lines += [f"### {routes[0]}", "", *also, text]
         for name, schema in sorted(self.document.get("components", {}).get("schemas", {}).items()):
             lines += self._model(name, schema)
         return "\n".join(lines)
 
-    def _operations(self) -> Iterator[tuple[list[str], Document]]:
-        """Each operation with all the routes that it is served under."""
-        found: dict[str, tuple[list[str], Document]] = {}
+    def _operations(self) -> dict[str, list[str]]:
+        """What is told of each operation, with all the routes that it is told of."""
+        found: dict[str, list[str]] = {}
         for path, item in self.document["paths"].items():
             for method in (each for each in METHODS if each in item):
-                operation = item[method]
-                told = {k: v for k, v in operation.items() if k not in {"operationId", "summary"}}
-                key = method + json.dumps(told, sort_keys=True)
-                found.setdefault(key, ([], operation))[0].append(f"`{method.upper()} {path}`")
-        yield from found.values()
+                text = "\n".join(self._operation(item[method]))
+                found.setdefault(text, []).append(f"`{method.upper()} {path}`")
+        return found
 
-    def _route(self, paths: list[str], operation: Document) -> list[str]:
-        lines = [f"### {paths[0]}", ""]
-        if paths[1:]:
-            lines += [f"Also {', '.join(paths[1:])}.", ""]
-        lines += [operation.get("description", "").strip(), ""]
+    def _operation(self, operation: Document) -> list[str]:
+        lines = [operation.get("description", "").strip(), ""]
         rows = [self._parameter(each) for each in operation.get("parameters", [])]
         for media, content in operation.get("requestBody", {}).get("content", {}).items():
             rows += self._body(media, content.get("schema", {}))
         if rows:
             lines += ["| where | name | type | |", "|---|---|---|---|", *rows, ""]
-        answers = [self._answer(*each) for each in operation["responses"].items()]
-        return [*lines, "| answer | body | |", "|---|---|---|", *answers, ""]
+        return [*lines, "| answer | body | |", "|---|---|---|", *self._answers(operation["responses"]), ""]
 
     def _parameter(self, parameter: Document) -> str:
         schema = parameter.get("schema", {})
@@ -107,13 +102,17 @@ class Section:
             return [_row(media, "", self._type(schema), schema.get("description", ""))]
         return [_row(media, *cells) for cells in self._fields(schema)]
 
-    def _answer(self, status: str, answer: Document) -> str:
-        bodies = [
-            self._type(content.get("schema", {})) if media == "application/json" else media
-            for media, content in answer.get("content", {}).items()
-        ]
-        told = answer.get("description", "")
-        return _row(status, ", ".join(bodies), "" if told == "Successful Response" else told)
+    def _answers(self, answers: Document) -> list[str]:
+        """A row for each body, with all the statuses that it comes with."""
+        by_body: dict[str, dict[str, str]] = {}
+        for status, answer in sorted(answers.items()):
+            bodies = [
+                self._type(content.get("schema", {})) if media == "application/json" else media
+                for media, content in answer.get("content", {}).items()
+            ]
+            told = answer.get("description", "").removeprefix("Successful Response")
+            by_body.setdefault(", ".join(bodies), {})[status] = told
+        return [_row(", ".join(told), body, _together(told)) for body, told in by_body.items()]
 
     def _model(self, name: str, schema: Document) -> list[str]:
         rows = [_row(*cells) for cells in self._fields(schema)] or [_row("", self._type(schema), "")]
@@ -150,6 +149,13 @@ def _note(schema: Document, told: str, *, required: bool) -> str:
     units = {"maxLength": "characters", "maxItems": "items", "maxProperties": "entries"}
     parts += [f"at most {schema[name]} {unit}" for name, unit in units.items() if name in schema]
     return "; ".join(part for part in [*parts, told] if part)
+
+
+def _together(told: dict[str, str]) -> str:
+    """What is told of several statuses; which one is meant stands before it."""
+    if len(told) == 1:
+        return next(iter(told.values()))
+    return "; ".join(f"{status}: {text}" for status, text in told.items() if text)
 
 
 def _row(*cells: str) -> str:
