@@ -90,7 +90,17 @@ class Section:
             lines += ["| where | name | type | |", "|---|---|---|---|", *rows, ""]
         return [*lines, "| answer | body | |", "|---|---|---|", *self._answers(operation["responses"]), ""]
 
-    def _parameter(self, parameter: Document) -> str:
+    def _told(self, part: Document) -> Document:
+        """A part of an operation, from the components where it only stands there."""
+        where = part.get("$ref", "")
+        if not where:
+            return part
+        _, _, kind, name = where.split("/")
+        told: Document = self.document["components"][kind][name]
+        return told
+
+    def _parameter(self, given: Document) -> str:
+        parameter = self._told(given)
         schema = parameter.get("schema", {})
         told = parameter.get("description") or schema.get("description", "")
         note = _note(schema, told, required=bool(parameter.get("required")))
@@ -105,7 +115,8 @@ class Section:
     def _answers(self, answers: Document) -> list[str]:
         """A row for each body, with all the statuses that it comes with."""
         by_body: dict[str, dict[str, str]] = {}
-        for status, answer in sorted(answers.items()):
+        for status, given in sorted(answers.items()):
+            answer = self._told(given)
             bodies = [
                 self._type(content.get("schema", {})) if media == "application/json" else media
                 for media, content in answer.get("content", {}).items()

@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 venv=.venv-audit
 [ -x "$venv/bin/pip-audit" ] || scripts/venv.sh "$venv" requirements/audit.lock
-# Each exception has its reason in docs/decisions/0013-fuzzing-audits-and-versions.md.
+# Each exception has its reason in docs/decisions/0014-openapi-fuzzing-audits.md.
 ignored=()
 
 status=0
