@@ -50,8 +50,8 @@ function plots({ lastHour, slots }) {
   const last = (list) => list[list.length - 1] ?? "–";
   const numbers = lastHour.revenueUsd.map(Number);
   say("plot-jobs-title", `Jobs per minute: ${last(lastHour.jobs)} now`);
-  say("plot-revenue-title", `Revenue per minute: $${last(lastHour.revenueUsd)} now`);
-  say("plot-time-title", "Paid calls, reserved to settled: p50 and p95");
+  say("plot-revenue-title", `Revenue per minute: $${last(lastHour.revenueUsd)}`);
+  say("plot-time-title", "Paid calls: p50 and p95");
   say("plot-slots-title", `Sandbox slots: ${last(slots.free)} free now`);
   draw("jobs", [lastHour.at, lastHour.jobs]);
   draw("revenue", [lastHour.at, numbers]);

@@ -2,6 +2,7 @@
 
 const HEIGHT = 140;
 const HOUR_S = 3600;
+const MARGIN_S = 60; // for the bar of the current minute
 const dollars = (value) => (value == null ? "–" : `$${Number(value.toFixed(6))}`);
 const seconds = (value) => (value == null ? "–" : value < 1000 ? `${value} ms` : `${(value / 1000).toFixed(1)} s`);
 const whole = (value) => (value == null ? "–" : String(value));
@@ -50,10 +51,10 @@ function options(plot, width) {
   return {
     width,
     height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 14, 0, 0],
     cursor: { y: false, drag: { x: false, y: false } },
     scales: {
-      x: { range: (_, first, last) => [(last ?? 0) - HOUR_S, last ?? 0] },
+      x: { range: (_, first, last) => [(last ?? 0) - HOUR_S, (last ?? 0) + MARGIN_S] },
       y: { range: (_, low, high) => [0, Math.max(high ?? 0, 0) * 1.1 || 1] },
     },
     axes: [

@@ -99,8 +99,8 @@ function tiles(stats) {
     ["Revenue, 7 days", usd(revenue.week.amountUsd), `${revenue.week.count} payments`],
     ["Revenue, all", usd(revenue.all.amountUsd), `${revenue.all.count} payments`],
     ["Refunds owed", usd(refunds.total.amountUsd), `${refunds.total.count} to be paid`],
-    ["Payments in flight", flying, "payments"],
-    ["Outcome unknown", payments.states.unknown ?? 0, "payments"],
+    ["In flight", flying, "payments"],
+    ["Unknown", payments.states.unknown ?? 0, "payments"],
     ["Up for", span(stats.host.uptimeS), `since ${new Date(stats.host.startedAt).toLocaleString()}`],
   ];
   const list = byId("tiles");
