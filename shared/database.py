@@ -6,6 +6,7 @@ in threads (`shared/sqlite.py`); the event loop waits for neither.
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -80,7 +81,6 @@ class Database:
 
         try:
             await self._alone(lambda connection: _upgrade(connection, script_location, version_table))
-            await self.keep_private()
         except (SQLAlchemyError, OSError) as exc:
             reason = str(exc).splitlines()[0]
             raise StartupError(f"The database cannot be opened or migrated: {reason}.") from exc
@@ -88,7 +88,6 @@ class Database:
     async def create(self, metadata: MetaData) -> None:
         """Make the tables that are missing, one process at a time. Raises `SQLAlchemyError` or `OSError`."""
         await self._alone(metadata.create_all)
-        await self.keep_private()
 
     async def _alone(self, work: Callable[[Connection], Any]) -> None:
         def locked(connection: Connection) -> None:
@@ -99,12 +98,8 @@ class Database:
         async with AsyncExitStack() as stack:
             if self._file is not None:
                 await stack.enter_async_context(_file_lock(Path(f"{self._file}.lock")))
+                await asyncio.to_thread(_make_private, self._file)
             await self.write(locked)
-
-    async def keep_private(self) -> None:
-        """Nobody but the owner may read the file."""
-        if self._file is not None:
-            await asyncio.to_thread(self._file.chmod, 0o600)
 
     async def close(self) -> None:
         await self._store.close()
@@ -112,6 +107,14 @@ class Database:
     @property
     def _file(self) -> Path | None:
         return self._store.path if isinstance(self._store, SqliteFile) else None
+
+
+def _make_private(file: Path) -> None:
+    """Nobody but the owner may read the file, nor what SQLite makes beside it, which is like the file itself."""
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    for one in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+        if one.exists():
+            one.chmod(0o600)
 
 
 class _Postgres:
