@@ -136,11 +136,14 @@ def _print_new(bought: "BoughtCache") -> None:
             "expires": bought.expires_at or "never",
         }
     )
-    show("Use it over HTTP, or with any client of Upstash Redis (upstash-redis, @upstash/redis):")
+    has_commands = bought.provider == "redis"
+    clients = ", or with any client of Upstash Redis (upstash-redis, @upstash/redis)" if has_commands else ""
+    show(f"Use it over HTTP{clients}:")
     show(
         f"""  curl -X PUT {endpoint}/greeting -H 'Authorization: Bearer {token}' -d '{{"value": "hello"}}'"""
     )
-    show(f"  export UPSTASH_REDIS_REST_URL={endpoint} UPSTASH_REDIS_REST_TOKEN={token}")
+    if has_commands:
+        show(f"  export UPSTASH_REDIS_REST_URL={endpoint} UPSTASH_REDIS_REST_TOKEN={token}")
 
 
 @contextmanager

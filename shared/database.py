@@ -110,7 +110,7 @@ class Database:
 
 
 def _make_private(file: Path) -> None:
-    """Nobody but the owner may read the file, nor what SQLite makes beside it, which is like the file itself."""
+    """Nobody but the owner may read the file, nor what SQLite makes beside it: that is like the file."""
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
     for one in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
         if one.exists():

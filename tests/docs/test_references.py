@@ -13,8 +13,6 @@ from tests.docs.blocks import PAGES, ROOT, name_of
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SOURCES = ("broker", "quote", "executor", "shared", "devnet", "cli", "scripts")
-OF_COMPOSE = {"DOMAIN", "BROKER_PORTS"}
-"""What docker-compose.yaml reads, and no service."""
 OF_OTHERS = re.compile(
     r"(AWS|PIP|UV|HTTPS|SSL|NO|GX|PYTHON|NODE|UPSTASH_REDIS_REST)_.*"
     r"|PAYMENT_.*|X_PAYMENT|NODE_ENV|HTTPS_PROXY"
@@ -74,7 +72,7 @@ def test_the_promises_of_the_threat_model_name_their_tests() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "decisions"], ids=name_of)
 def test_each_setting_that_is_named_is_one(page: Path) -> None:
-    known = set(re.findall(r"[A-Z][A-Z0-9_]+", (ROOT / ".env.example").read_text())) | OF_COMPOSE
+    known = set(re.findall(r"[A-Z][A-Z0-9_]+", (ROOT / ".env.example").read_text()))
     named = {
         word
         for code in CODE.findall(prose_of(page))
