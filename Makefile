@@ -7,7 +7,7 @@ X402_CLIENTS := $(V1_CLIENT) .venv-x402-1.0.0 .venv-x402-2.25.0
 NODE_CLIENTS := tests/interop/node/node_modules
 export VENV
 
-.PHONY: demo test interop up bench lint format types setup lock clean
+.PHONY: demo test interop compose-test up bench lint format types setup lock clean
 
 demo: setup
 	@$(BIN)/galaksio demo
@@ -18,6 +18,10 @@ test: setup $(V1_CLIENT)/.installed lint
 # Stock clients pay at the real services and use a cache. Needs node and npm.
 interop: setup $(X402_CLIENTS:=/.installed) $(NODE_CLIENTS)/.installed
 	$(BIN)/pytest tests/interop -m interop
+
+# Where Docker or Podman is: build the images, start the stack, buy, scale, kill, take down.
+compose-test: setup
+	@scripts/compose-test.sh
 
 up: setup
 	@$(BIN)/galaksio up

@@ -1,31 +1,34 @@
 """`galaksio cache`: buy a cache, and use it: get, set, delete, list, topup."""
 
-import asyncio
 import json
-from typing import Annotated, Any
-from urllib.parse import quote
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import config as settings
 from cli.config import CliError
 from cli.saved_caches import SavedCache, save, saved
-from cli.sign_in import printable
 from cli.terminal import (
     AsJson,
     MaxCost,
     broker_url,
-    cap_atomic,
     print_fields,
     print_json,
+    printable,
     receipt_line,
     show,
+    told,
 )
-from shared.caches.limits import OPERATIONS_INCLUDED, PAGE_MAX
+from shared.caches.limits import OPERATIONS_INCLUDED
+
+if TYPE_CHECKING:
+    from galaksio import BoughtCache, Cache
+
+MISSING = object()
 
 app = typer.Typer(help="Buy a cache, or use one.")
-
-MAX_PAGES = 1000
 
 CacheId = Annotated[str, typer.Argument(metavar="ID", help="As `galaksio cache` printed it.")]
 Key = Annotated[str, typer.Argument()]
@@ -45,25 +48,26 @@ def cache(
     """Pay for a new cache and remember its token; or, with a command, use one."""
     if context.invoked_subcommand is not None:
         return
-    from cli.client import paid_post
+    from cli.client import paying
 
-    config = settings.load()
-    body = {"region": region, **({} if ttl is None else {"ttl": ttl})}
-    paid = asyncio.run(paid_post(config, "/cache", body, show, cap_atomic(max_cost)))
-    bought = paid.body["result"]
+    with paying(settings.load(), max_cost) as client:
+        bought = client.create_cache(region, ttl).bought
     if as_json:
-        print_json({"jobId": paid.body["jobId"], **bought, "receipt": paid.receipt})
+        print_json(told(bought))
     else:
         _print_new(bought)
-        show(receipt_line(paid))
-    path = save(bought["cacheId"], SavedCache(endpoint=bought["endpoint"], token=bought["token"]))
+        show(receipt_line(bought))
+    path = save(bought.cache_id, SavedCache(endpoint=bought.endpoint, token=bought.token))
     show(f"The token is kept in {path}.")
 
 
 @app.command("get")
 def get_value(cache_id: CacheId, key: Key, token: Token = "") -> None:
     """Print the value under a key: text as it is, anything else as JSON."""
-    value = _call("GET", cache_id, token, key)["value"]
+    with _cache(cache_id, token) as cache:
+        value = cache.get(key, MISSING)
+    if value is MISSING:
+        raise CliError(f"There is no key {key} in this cache (404).")
     print(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
@@ -82,13 +86,15 @@ def set_value(
         content = json.loads(value) if is_json else value
     except ValueError:
         raise CliError("VALUE is not JSON: quote it for your shell, or leave --json out.") from None
-    _call("PUT", cache_id, token, key, json={"value": content, "ttl": ttl})
+    with _cache(cache_id, token) as cache:
+        cache.set(key, content, ttl=ttl)
 
 
 @app.command("delete")
 def delete_key(cache_id: CacheId, key: Key, token: Token = "") -> None:
     """Remove a key."""
-    _call("DELETE", cache_id, token, key)
+    with _cache(cache_id, token) as cache:
+        cache.delete(key)
 
 
 @app.command("list")
@@ -99,15 +105,9 @@ def list_keys(
     token: Token = "",
 ) -> None:
     """Print the names of keys, each as a line."""
-    asked: dict[str, Any] = {"prefix": prefix}
-    for _ in range(MAX_PAGES):
-        page = _call("GET", cache_id, token, params={**asked, "limit": min(limit, PAGE_MAX)})
-        for key in page["keys"][:limit]:
+    with _cache(cache_id, token) as cache:
+        for key in cache.keys(prefix, limit=limit):
             print(printable(key))
-        limit -= len(page["keys"])
-        if page["cursor"] is None or limit <= 0:
-            return
-        asked["cursor"] = page["cursor"]
 
 
 @app.command("topup")
@@ -117,24 +117,23 @@ def top_up(
     max_cost: MaxCost = "",
 ) -> None:
     """Pay for more operations of a cache; this needs no token."""
-    from cli.client import paid_post
+    from cli.client import paying
 
-    config = settings.load()
-    path, body = f"/cache/{quote(cache_id, safe='')}/topup", {"operations": operations}
-    paid = asyncio.run(paid_post(config, path, body, show, cap_atomic(max_cost)))
-    print(f"{paid.body['result']['operations']} operations are left.")
-    show(receipt_line(paid))
+    with paying(settings.load(), max_cost) as client:
+        bought = client.cache(cache_id, token="").top_up(operations)
+    print(f"{bought.operations} operations are left.")
+    show(receipt_line(bought))
 
 
-def _print_new(bought: dict[str, Any]) -> None:
-    endpoint, token = bought["endpoint"], bought["token"]
+def _print_new(bought: "BoughtCache") -> None:
+    endpoint, token = bought.endpoint, bought.token
     print_fields(
         {
-            "id": bought["cacheId"],
+            "id": bought.cache_id,
             "endpoint": endpoint,
             "token": token,
-            "operations": bought["operations"],
-            "expires": bought["expiresAt"] or "never",
+            "operations": bought.operations,
+            "expires": bought.expires_at or "never",
         }
     )
     show("Use it over HTTP, or with any client of Upstash Redis (upstash-redis, @upstash/redis):")
@@ -144,15 +143,15 @@ def _print_new(bought: dict[str, Any]) -> None:
     show(f"  export UPSTASH_REDIS_REST_URL={endpoint} UPSTASH_REDIS_REST_TOKEN={token}")
 
 
-def _call(method: str, cache_id: str, token: str, key: str | None = None, **kwargs: Any) -> Any:
-    """One operation on a cache; returns the JSON. Raises `CliError` without a token, and for a refusal."""
-    from cli.client import fetch
+@contextmanager
+def _cache(cache_id: str, token: str) -> Iterator["Cache"]:
+    """A cache to be used. Raises `CliError` without a token, and for a refusal."""
+    from cli.client import asking
 
     known = saved(cache_id)
-    endpoint = known.endpoint if known else f"{broker_url()}/cache/{cache_id}"
     opens = token or (known.token if known else "")
     if not opens:
         raise CliError(f"The token of {cache_id} is not known here: give it with --token.")
-    # Dots are encoded too: a key may be "..", which is no way up.
-    path = "" if key is None else "/" + quote(key, safe="").replace(".", "%2E")
-    return fetch(endpoint, method, path, headers={"Authorization": f"Bearer {opens}"}, **kwargs)
+    url = known.endpoint.removesuffix(f"/cache/{cache_id}") if known else broker_url()
+    with asking(url) as client:
+        yield client.cache(cache_id, opens)

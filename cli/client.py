@@ -1,146 +1,72 @@
-"""Paying: ask, show the price, sign within the cap, ask again. The x402 package reads the 402 and signs."""
+"""Brokers as the commands talk to them: through `galaksio.Client`, its failures told in one sentence."""
 
-import asyncio
-import ipaddress
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from cli.config import CliError, Config
-from shared.money import atomic_to_usd, usd_to_atomic
-from shared.networks import network_named
+from cli.terminal import dollars, show
+from galaksio.connection import asks_environment
+from galaksio.errors import Error, OutcomeUnknown, PriceTooHigh, Unreachable
 
-REQUEST_TIMEOUT_S = 180.0
-PENDING_TRIES = 30
-PENDING_PAUSE_S = 2.0
-
-Show = Callable[[str], None]
-"""Told the price before anything is signed."""
-Send = Callable[[dict[str, str]], Awaitable[httpx.Response]]
-"""Sends one request, the same each time but for the headers that it is given. Raises `httpx.HTTPError`."""
+if TYPE_CHECKING:
+    from galaksio import Client, Price
 
 
-@dataclass(frozen=True)
-class Paid:
-    """An answer and, when something was paid, its receipt (`transaction`, `network`, `payer`)."""
+@contextmanager
+def paying(config: Config, max_cost: str = "") -> Iterator["Client"]:
+    """A client with the wallet of `config`, capped as the command says, else as the login does.
 
-    body: dict[str, Any]
-    receipt: dict[str, Any] | None
-
-
-async def paid_post(
-    config: Config, path: str, body: dict[str, Any], show: Show, cap_atomic: int | None = None
-) -> Paid:
-    """POST `body` as JSON, pay the 402 if its price is within the cap, and return the result.
-
-    Raises `CliError` with one sentence for a price over the cap, another network than `config.network`, and
-    whatever the broker refuses.
+    Raises `CliError` with one sentence for whatever goes wrong with it.
     """
-    async with _client(config.broker_url) as http:
+    from galaksio import Client
 
-        async def send(headers: dict[str, str]) -> httpx.Response:
-            return await http.post(path, json=body, headers=headers)
+    cap_usd = dollars(max_cost) if max_cost else config.max_cost_usd
+    with (
+        in_a_sentence(),
+        Client(
+            config.private_key,
+            config.broker_url,
+            network=config.network,
+            max_cost_usd=cap_usd,
+            budget_usd=cap_usd,
+            on_price=_show_price,
+        ) as client,
+    ):
+        yield client
 
-        return await pay(config, send, show, cap_atomic)
+
+@contextmanager
+def asking(url: str) -> Iterator["Client"]:
+    """A client that can pay nothing. Raises `CliError` as `paying` does."""
+    from galaksio import Client
+
+    with in_a_sentence(), Client(base_url=url) as client:
+        yield client
 
 
-async def pay(config: Config, send: Send, show: Show, cap_atomic: int | None = None) -> Paid:
-    """Send a request, pay the 402 that comes back, send it again; as `paid_post`, however it is sent."""
-    payment: dict[str, str] = {}
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Turns what the client raises into `CliError`."""
     try:
-        response = await send(payment)
-        if response.status_code == 402:
-            cap = usd_to_atomic(config.max_cost_usd) if cap_atomic is None else cap_atomic
-            payment = await _payment(config, response, show, cap)
-            response = await send(payment)
-        if response.status_code == 202:
-            await _until_known(config.broker_url, response.headers["Location"])
-            response = await send(payment)  # it is not charged twice: this asks for its result
-    except httpx.HTTPError as exc:
-        raise (_broken_off if payment else unreachable)(config.broker_url, exc) from None
-    if response.status_code != 200:
-        raise CliError(refusal(response))
-    return Paid(response.json(), _receipt(response))
+        yield
+    except PriceTooHigh as exc:
+        raise CliError(
+            f"The price ${exc.price_usd} is over your cap of ${exc.limit_usd} (raise it with --max-cost)."
+        ) from None
+    except OutcomeUnknown as exc:
+        what = str(exc).removesuffix(": do not pay again blindly.")
+        raise CliError(f"{what}: see what `galaksio payments` says of it before you pay again.") from None
+    except Unreachable as exc:
+        raise CliError(f"{exc} Try `galaksio up`.") from None
+    except Error as exc:
+        raise CliError(str(exc)) from None
 
 
-def _client(broker_url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        base_url=broker_url, timeout=REQUEST_TIMEOUT_S, trust_env=asks_environment(broker_url)
-    )
-
-
-def asks_environment(url: str) -> bool:
-    """Whether the environment's proxies count for `url`: not for plain HTTP on this machine itself."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
-    return parts.scheme != "http" or not local
-
-
-async def _payment(config: Config, challenge: httpx.Response, show: Show, cap: int) -> dict[str, str]:
-    """The headers that pay for `challenge`, a 402."""
-    from x402 import x402Client
-    from x402.http.x402_http_client import x402HTTPClient
-
-    payer = x402Client()
-    refusals: list[str] = []
-    _register(payer, config, cap, show, refusals)
-    try:
-        headers, _ = await x402HTTPClient(payer).handle_402_response(
-            dict(challenge.headers), challenge.content, str(challenge.url)
-        )
-    except Exception as exc:  # whatever the package cannot read or may not pay
-        raise CliError(refusals[0] if refusals else f"The payment could not be made: {exc}.") from None
-    return headers
-
-
-def _register(payer: Any, config: Config, cap: int, show: Show, refusals: list[str]) -> None:
-    from eth_account import Account
-    from x402 import AbortResult
-    from x402.mechanisms.evm.exact.client import ExactEvmScheme
-
-    network = network_named(config.network)
-
-    def before(context: Any) -> AbortResult | None:
-        wanted = context.selected_requirements
-        price = int(wanted.get_amount())
-        if not network.matches(str(wanted.network)) or wanted.asset.lower() != network.asset.lower():
-            refusals.append(
-                f"The broker asks for a payment on {wanted.network}; you pay on {network.name} only."
-            )
-        elif price > cap:
-            refusals.append(
-                f"The price ${atomic_to_usd(price)} is over your cap of ${atomic_to_usd(cap)} "
-                "(raise it with --max-cost)."
-            )
-        if refusals:
-            return AbortResult(reason=refusals[0])
-        show(f"Price: ${atomic_to_usd(price)} in USDC on {network.name}, to {wanted.pay_to}")
-        return None
-
-    payer.register(network.caip2, ExactEvmScheme(Account.from_key(config.private_key)))
-    # The cap below is ours and exact; the package's own would refuse with less helpful words.
-    payer.set_spend_controls({"max_amount_per_payment": False})
-    payer.on_before_payment_creation(before)
-
-
-async def _until_known(broker_url: str, location: str) -> None:
-    """The outcome is not known yet: ask for the job until it is completed. Raises `CliError` otherwise."""
-    async with _client(broker_url) as http:
-        for _ in range(PENDING_TRIES):
-            await asyncio.sleep(PENDING_PAUSE_S)
-            job = (await http.get(location)).json()
-            if job["status"] == "completed":
-                return
-            if job["status"] in {"failed", "unpaid", "cancelled"}:
-                raise CliError(f"The job ended as {job['status']}: {job.get('error') or 'no reason given'}.")
-    raise CliError(f"The payment's outcome is still not known; do not pay again, look at {location} later.")
+def _show_price(price: "Price") -> None:
+    show(f"Price: ${price.usd} in USDC on {price.network}, to {price.pay_to}")
 
 
 def refusal(response: httpx.Response) -> str:
@@ -152,23 +78,9 @@ def refusal(response: httpx.Response) -> str:
     return f"The broker answered {response.status_code}: {text}."
 
 
-def _receipt(response: httpx.Response) -> dict[str, Any] | None:
-    from x402.http.utils import decode_payment_response_header
-
-    header = response.headers.get("PAYMENT-RESPONSE") or response.headers.get("X-PAYMENT-RESPONSE")
-    return decode_payment_response_header(header).model_dump(exclude_none=True) if header else None
-
-
 def unreachable(url: str, error: Exception) -> CliError:
     return CliError(
         f"{url} does not answer ({type(error).__name__}): is the broker running? Try `galaksio up`."
-    )
-
-
-def _broken_off(url: str, error: Exception) -> CliError:
-    return CliError(
-        f"The connection to {url} broke off while it was paid ({type(error).__name__}): "
-        "see what `galaksio payments` says of it before you pay again."
     )
 
 

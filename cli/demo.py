@@ -59,18 +59,18 @@ async def _sales(console: Console, stack: Stack, buyer: Any, host: str) -> None:
         console.print(f"[bold]3. A wallet[/]: {config.address} gets ${atomic_to_usd(int(faucet['amount']))}")
         languages = await _languages(http, ports)
         before = await _balances(http, devnet, config.address, host)
-        buys = Purchases(console, config)
-        console.print(f"[bold]4. Pay and run[/] ({', '.join(languages)}), cap ${CAP_USD} a payment")
-        for language in languages:
-            await buys.run(language)
-        console.print("[bold]5. Pay and store[/], fetch it back by its content id, compare the bytes")
-        await buys.store_text()
-        await buys.store_file()
-        if stack.valkey is None:
-            console.print(f"[bold]6. Caches[/] are left out: {NO_WHEEL}")
-        else:
-            console.print("[bold]6. Pay for a cache[/], use it over HTTP and with a Redis command")
-            await buys.cache()
+        async with Purchases(console, config) as buys:
+            console.print(f"[bold]4. Pay and run[/] ({', '.join(languages)}), cap ${CAP_USD} a payment")
+            for language in languages:
+                await buys.run(language)
+            console.print("[bold]5. Pay and store[/], fetch it back by its content id, compare the bytes")
+            await buys.store_text()
+            await buys.store_file()
+            if stack.valkey is None:
+                console.print(f"[bold]6. Caches[/] are left out: {NO_WHEEL}")
+            else:
+                console.print("[bold]6. Pay for a cache[/], use it over HTTP and with a Redis command")
+                await buys.cache()
         after = await _balances(http, devnet, config.address, host)
     _compare(console, before, after, buys.spent_atomic)
 

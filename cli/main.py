@@ -4,14 +4,14 @@ import asyncio
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from cli import caches, storage
 from cli import config as settings
 from cli.config import CliError, Config
-from cli.terminal import AsJson, MaxCost, broker_url, cap_atomic, dollars, err, out, receipt_line, show
+from cli.terminal import AsJson, MaxCost, broker_url, dollars, err, out, receipt_line, show
 
 app = typer.Typer(
     name="galaksio",
@@ -135,7 +135,7 @@ def run(
     arg: Annotated[list[str] | None, typer.Option("--arg", help="An argument; may be repeated.")] = None,
 ) -> None:
     """Pay for one run. Its output and exit code become this command's own."""
-    from cli.client import paid_post
+    from cli.client import paying
 
     config = settings.load()
     code = read_code(file)
@@ -145,22 +145,16 @@ def run(
             f"The language of {file} is not clear from its name: "
             "add -l python, javascript, typescript or bash."
         )
-    body: dict[str, Any] = {
-        "code": code,
-        "language": spoken,
-        "size": size,
-        "timeout": timeout,
-        "args": arg or [],
-    }
-    paid = asyncio.run(paid_post(config, "/run", body, show, cap_atomic(max_cost)))
-    result = paid.body["result"]
-    sys.stdout.write(result["stdout"])
-    sys.stderr.write(result["stderr"])
+    with paying(config, max_cost) as client:
+        # The broker knows which sizes there are.
+        done = client.run(code, spoken, size=cast(Any, size), timeout=timeout, args=arg or [])
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
     sys.stdout.flush()
-    show(receipt_line(paid))
-    if result["timedOut"]:
+    show(receipt_line(done))
+    if done.timed_out:
         err.print(f"The run was stopped after {timeout:g} s.")
-    raise typer.Exit(result["exitCode"] if result["exitCode"] is not None else 1)
+    raise typer.Exit(done.exit_code if done.exit_code is not None else 1)
 
 
 @app.command()

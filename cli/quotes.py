@@ -12,8 +12,7 @@ from rich.text import Text
 
 from cli.client import fetch, fetch_text
 from cli.config import CliError
-from cli.sign_in import printable
-from cli.terminal import dollars, out, print_json
+from cli.terminal import dollars, out, print_json, printable
 from shared.quotes import Quote, QuoteList
 
 BELONGS = {

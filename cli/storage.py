@@ -1,30 +1,31 @@
 """`galaksio store` and `galaksio get`: keep a file under its IPFS content id, and fetch it back."""
 
-import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import config as settings
-from cli.config import CliError, Config
+from cli.config import CliError
 from cli.terminal import (
     AsJson,
     MaxCost,
     broker_url,
-    cap_atomic,
     print_fields,
     print_json,
     receipt_line,
     sending,
     show,
+    told,
 )
 
 if TYPE_CHECKING:
-    from cli.client import Paid
-    from cli.upload import Content
+    from galaksio import Client, Stored
 
 app = typer.Typer()
+
+STDIN = "-"
 
 
 @app.command()
@@ -40,46 +41,44 @@ def store(
     as_json: AsJson = False,
 ) -> None:
     """Pay for keeping a file. Whoever knows its CID can read it."""
-    from cli.client import paid_post
-    from cli.content import opened
+    from cli.client import paying
 
     config = settings.load()
     if bool(file) == bool(url):
         raise CliError("Say what to store: a FILE, - for standard input, or --url URL.")
     if permanent and ttl is not None:
         raise CliError("What is kept for good has no --ttl: leave one of the two out.")
-    options: dict[str, Any] = {"permanent": permanent, **({} if ttl is None else {"ttl": ttl})}
-    cap = cap_atomic(max_cost)
-    if url:
-        named = {"filename": name or None, "contentType": type_ or None}
-        body = {"data": {"url": url}, "options": options, **named}
-        paid = asyncio.run(paid_post(config, "/store", body, show, cap))
-    else:
-        with opened(file, name, type_) as content:
-            paid = _upload(config, content, options, cap)
-    result = paid.body["result"]
+    options: dict[str, Any] = {
+        "filename": name or None,
+        "content_type": type_ or None,
+        "permanent": permanent,
+        "ttl": ttl,
+    }
+    with paying(config, max_cost) as client:
+        stored = client.store(url=url, **options) if url else _send(client, file, options)
     if as_json:
-        print_json({"jobId": paid.body["jobId"], **result, "receipt": paid.receipt})
+        print_json(told(stored))
         return
     print_fields(
         {
-            "cid": result["cid"],
-            "url": result["url"],
-            "size": f"{result['size']} bytes",
-            "expires": result["expiresAt"] or "never",
+            "cid": stored.cid,
+            "url": stored.url,
+            "size": f"{stored.size} bytes",
+            "expires": stored.expires_at or "never",
         }
     )
-    show(receipt_line(paid))
+    show(receipt_line(stored))
 
 
-def _upload(config: Config, content: "Content", options: dict[str, Any], cap: int | None) -> "Paid":
-    from cli.upload import paid_upload
-
-    fields = {option: str(value).lower() for option, value in options.items()}
-    with sending(content.name or "standard input", content.size_bytes) as progress:
-        return asyncio.run(
-            paid_upload(config, "/store", fields, content, show=show, progress=progress, cap_atomic=cap)
-        )
+def _send(client: "Client", file: str, options: dict[str, Any]) -> "Stored":
+    source = sys.stdin.buffer if file == STDIN else Path(file)
+    try:
+        with sending("standard input" if file == STDIN else file) as progress:
+            return client.store(source, progress=progress, **options)
+    except IsADirectoryError:
+        raise CliError(f"{file} is a folder: store a file, or an archive of the folder.") from None
+    except OSError as exc:
+        raise CliError(f"{file} cannot be read: {exc.strerror}.") from None
 
 
 @app.command()

@@ -11,10 +11,9 @@ from rich.console import Console
 
 from cli import config as settings
 from cli.config import CliError
-from cli.sign_in import printable
 
 if TYPE_CHECKING:
-    from cli.client import Paid
+    from galaksio.results import Sold
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
@@ -24,6 +23,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 BAR_FROM_BYTES = 1024 * 1024
 """A smaller file is sent before a bar could be seen."""
+
+
+def printable(text: str) -> str:
+    """`text` without anything that could steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def show(line: str) -> None:
@@ -42,19 +46,26 @@ def print_fields(fields: dict[str, Any]) -> None:
         print(f"{name:<{width}}  {printable(str(value))}")
 
 
-def receipt_line(paid: "Paid") -> str:
-    """What `paid` has cost, and where to look it up."""
-    job = f"Job {paid.body['jobId']}"
-    if paid.receipt is None:
+def receipt_line(sold: "Sold") -> str:
+    """Where to look up what was bought."""
+    job = f"Job {sold.job_id}"
+    if sold.receipt is None:
         return f"{job}, free of charge"
-    return f"Paid. {job}, transaction {paid.receipt['transaction']}"
+    return f"Paid. {job}, transaction {sold.receipt.transaction}"
+
+
+def told(sold: "Sold") -> dict[str, Any]:
+    """What was bought, for `--json`: the broker's own fields, and the receipt."""
+    fields = sold.model_dump(mode="json", exclude={"price_usd", "receipt"})
+    receipt = None if sold.receipt is None else sold.receipt.model_dump(exclude_none=True)
+    return {**fields, "receipt": receipt}
 
 
 @contextmanager
-def sending(name: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
+def sending(name: str) -> Iterator[Callable[[int, int], None]]:
     """Shows how much of `name` was sent, as it is told; on a terminal, and for what takes a while."""
-    if not err.is_terminal or size_bytes < BAR_FROM_BYTES:
-        yield lambda _: None
+    if not err.is_terminal:
+        yield lambda *_: None
         return
     from rich import progress
 
@@ -65,16 +76,19 @@ def sending(name: str, size_bytes: int) -> Iterator[Callable[[int], None]]:
         progress.TransferSpeedColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=err) as bar:
-        task = bar.add_task(printable(f"Sending {name}"), total=size_bytes)
-        yield lambda sent_bytes: bar.update(task, completed=sent_bytes)
+    bar = progress.Progress(*columns, console=err)
+    task = bar.add_task(printable(f"Sending {name}"))
 
+    def sent(sent_bytes: int, size_bytes: int) -> None:
+        if size_bytes >= BAR_FROM_BYTES:
+            bar.start()
+            bar.update(task, completed=sent_bytes, total=size_bytes)
 
-def cap_atomic(max_cost: str) -> int | None:
-    """The cap as 10^-6 USD; None where none was given: then that of the login counts."""
-    from shared.money import usd_to_atomic
-
-    return usd_to_atomic(dollars(max_cost)) if max_cost else None
+    try:
+        yield sent
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def dollars(text: str) -> Decimal:

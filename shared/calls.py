@@ -4,13 +4,13 @@ aiohttp spends a fifth of what httpx does on a call (docs/decisions/0007); elsew
 redirects, no cookies, no proxy from the environment, and no answer is read beyond its limit.
 """
 
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import aiohttp
-import certifi
 from yarl import URL
+
+from shared.trust import trusted
 
 CONNECT_TIMEOUT_S = 3.0
 KEEP_ALIVE_S = 4.0
@@ -44,7 +44,7 @@ class Caller:
         self._urls: dict[str, URL] = {}
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
-        trust = ssl.create_default_context(cafile=certifi.where()) if base_url.startswith("https:") else True
+        trust = trusted() if base_url.startswith("https:") else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ssl=trust),
             cookie_jar=aiohttp.DummyCookieJar(),

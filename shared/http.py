@@ -25,6 +25,7 @@ from shared.errors import (
     install_error_handlers,
 )
 from shared.logs import set_request_id
+from shared.trust import trusted
 
 MB = 1024 * 1024
 MAX_BODY_BYTES = 10 * MB
@@ -276,4 +277,5 @@ def internal_client(base_url: str, token: str | None, timeout_s: float) -> httpx
         limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
         follow_redirects=False,
         trust_env=False,
+        verify=trusted(),
     )

@@ -1,5 +1,6 @@
 """Settings come from the environment, then `.env.$ENV`, then `.env` (api.md, Everywhere).
 
+A setting X that is in none of them is read from the file that `X_FILE` names: a secret of a container, say.
 A service subclasses `CommonSettings`; nothing is read before `load_settings` is called.
 """
 
@@ -16,6 +17,8 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
+MAX_FILE_CHARACTERS = 64 * 1024
+"""What the file of one setting may hold."""
 NETWORK_ALIASES = {"mainnet": "base", "eip155:8453": "base", "eip155:84532": "base-sepolia"}
 
 
@@ -97,11 +100,12 @@ SettingsT = TypeVar("SettingsT", bound=CommonSettings)
 
 
 def load_settings(cls: type[SettingsT], values: dict[str, str] | None = None) -> SettingsT:
-    """Read `cls` from `values` (default: `read_environment()`).
+    """Read `cls` from `values` (default: `read_environment()`) and the files that `X_FILE` names there.
 
     Raises `StartupError` with one sentence that names the setting and what is wrong with it.
     """
     values = read_environment() if values is None else values
+    values = {**_from_files(cls, values), **values}
     chosen: dict[str, str] = {}
     for field in cls.model_fields.values():
         given = [name for name in env_names(field) if name in values]
@@ -117,6 +121,32 @@ def load_settings(cls: type[SettingsT], values: dict[str, str] | None = None) ->
         raise StartupError(f"A setting is wrong: {describe_validation(exc.errors())}.") from None
     except json.JSONDecodeError:
         raise StartupError("CORS_ORIGINS is neither a JSON list nor comma-separated.") from None
+
+
+def _from_files(cls: type[CommonSettings], values: dict[str, str]) -> dict[str, str]:
+    """What the files hold for the settings of `cls`; an empty file sets nothing, as an empty variable."""
+    known = [name for field in cls.model_fields.values() for name in env_names(field)]
+    files = {
+        name: values[f"{name}_FILE"] for name in known if name not in values and f"{name}_FILE" in values
+    }
+    held = {name: _content(Path(file).expanduser(), f"{name}_FILE") for name, file in files.items()}
+    return {name: text for name, text in held.items() if text}
+
+
+def _content(file: Path, setting: str) -> str:
+    try:
+        with file.open(encoding="utf-8") as handle:
+            text = handle.read(MAX_FILE_CHARACTERS + 1)
+    except UnicodeDecodeError:
+        raise StartupError(f"{setting} names {file}, which is not UTF-8 text.") from None
+    except OSError as exc:
+        raise StartupError(
+            f"{setting} names {file}, which cannot be read ({exc.strerror}): "
+            "make it readable for this user, or unset the setting."
+        ) from None
+    if len(text) > MAX_FILE_CHARACTERS:
+        raise StartupError(f"{setting} names {file}, which is too large for a setting.")
+    return text.strip()
 
 
 def env_names(field: Any) -> list[str]:

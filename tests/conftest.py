@@ -8,42 +8,63 @@ by your pid, and wait for what you expect instead of sleeping for as long as it 
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
 
 from executor.sandbox.orphans import kill_orphans
 from tests.support.memcached import running_memcached
+from tests.support.postgres import Databases
 from tests.support.services import Stack, running_stack
 from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
 
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("faults", "flows", "attacks", "executor", "devnet", "interop")
+LONGEST_FIRST = ("sandbox", "faults", "flows", "upstream", "executor", "attacks", "devnet", "interop")
 """Folders by how long their slowest module takes: parallel workers then end at about the same time."""
 MOST_WORKERS = 6
 """Each worker starts services of its own; more of them wait for each other more than they win."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """What `-n auto` means: a worker for each core, two at least: the tests wait half of their time."""
+    """What `-n auto` means: three workers for two cores, for the tests wait a third of their time."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-    return min(max(2, cores), MOST_WORKERS)
+    return min(cores + (cores + 1) // 2, MOST_WORKERS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if hasattr(config, "workerinput"):  # a worker of pytest-xdist
-        items.sort(key=_rank)
+    """Workers of pytest-xdist take modules of all the slow folders in turn, then the others.
+
+    Of neighbouring modules, which run at the same time, some wait and some compute.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    turns = dict[Path, int]()
+    seen = dict[str, int]()
+    for item in items:
+        if item.path not in turns:
+            turns[item.path] = seen[_folder(item)] = seen.get(_folder(item), -1) + 1
+
+    def rank(item: pytest.Item) -> tuple[bool, int, int]:
+        folder = _folder(item)
+        if folder not in LONGEST_FIRST:
+            return True, 0, 0
+        return False, turns[item.path], LONGEST_FIRST.index(folder)
+
+    items.sort(key=rank)
 
 
-def _rank(item: pytest.Item) -> int:
-    folder = item.path.relative_to(TESTS).parts[0]
-    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -106,21 +127,22 @@ def postgres() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def new_postgres(postgres: Any) -> Callable[[], str]:
+def databases(postgres: Any) -> Iterator[Databases]:
+    """Makes and drops databases in it; those that nobody drops live as long as the session."""
+    made = Databases(str(postgres.get_uri()))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def new_postgres(databases: Databases) -> Callable[[], str]:
     """Makes empty databases that live as long as the session; each call returns a new one's address."""
-
-    def create() -> str:
-        name = f"t{uuid.uuid4().hex}"
-        postgres.psql(f"CREATE DATABASE {name};")
-        return str(postgres.get_uri()).replace("/postgres?", f"/{name}?")
-
-    return create
+    return databases.new
 
 
 @pytest.fixture
-def postgres_url(postgres: Any, new_postgres: Callable[[], str]) -> Iterator[str]:
-    """An empty database for one test; an empty one takes 9 MB of disk."""
-    url = new_postgres()
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """An empty database for one test."""
+    url = databases.new()
     yield url
-    name = url.rpartition("?")[0].rpartition("/")[2]
-    postgres.psql(f"DROP DATABASE {name} WITH (FORCE);")
+    databases.drop(url)

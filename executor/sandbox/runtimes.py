@@ -12,8 +12,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +30,14 @@ PACKAGED = "/runtimes"
 
 Source = Literal["machine", "package", "configured"]
 """Where a runtime comes from: found on the machine, out of a Python package, named by a setting."""
+Ask = Callable[[tuple[str, ...]], bytes]
+"""`answer_of` for one identity."""
 
+# Types are stripped without a flag by node 22.18, 23.6 and newer; older ones say false.
 _NODE_PROBE = (
-    "const p=require('path');if({when})console.log(JSON.stringify("
-    "[process.execPath,process.versions.node,p.dirname(p.dirname(process.execPath))]))"
+    "const p=require('path');console.log(JSON.stringify("
+    "[process.execPath,process.versions.node,p.dirname(p.dirname(process.execPath)),"
+    "Boolean(process.features.typescript)]))"
 )
 _PROBES: dict[Language, tuple[str, ...]] = {
     "python": (
@@ -41,10 +46,9 @@ _PROBES: dict[Language, tuple[str, ...]] = {
         "import json,os,platform,sys;"
         "print(json.dumps([os.path.realpath(sys.executable),platform.python_version(),sys.base_prefix]))",
     ),
-    "javascript": ("-e", _NODE_PROBE.format(when="true")),
+    "javascript": ("-e", _NODE_PROBE),
     "bash": ("--norc", "-c", 'printf \'["%s","%s",""]\' "$BASH" "${BASH_VERSION%%(*}"'),
-    # Types are stripped without a flag by node 22.18, 23.6 and newer; older ones say nothing here.
-    "typescript": ("-e", _NODE_PROBE.format(when="process.features.typescript")),
+    "typescript": ("-e", _NODE_PROBE),
 }
 _NAMES: dict[Language, tuple[str, ...]] = {
     "python": ("python3",),
@@ -108,21 +112,22 @@ def find_runtimes(
 ) -> dict[Language, Runtime]:
     """Every language that starts as `identity`. A configured path is the only candidate of its language."""
     found: dict[Language, Runtime] = {}
+    ask = cache(partial(answer_of, identity=identity))  # JavaScript and TypeScript ask one node once
     for language in _NAMES:
-        if runtime := _find(language, identity, (configured or {}).get(language)):
+        if runtime := _find(language, identity, (configured or {}).get(language), ask):
             found[language] = runtime
     return found
 
 
-def _find(language: Language, identity: Identity, chosen: Path | None) -> Runtime | None:
+def _find(language: Language, identity: Identity, chosen: Path | None, ask: Ask) -> Runtime | None:
     if chosen is not None:
-        runtime = probe(language, str(chosen), identity)
+        runtime = probe(language, str(chosen), ask)
         return replace(runtime, source="configured") if runtime else None
     for path in _candidates(language):
-        if runtime := probe(language, path, identity):
+        if runtime := probe(language, path, ask):
             return runtime
     packaged = packaged_program(language, identity)
-    runtime = probe(language, str(packaged), identity) if packaged else None
+    runtime = probe(language, str(packaged), ask) if packaged else None
     if runtime is None:
         return None
     # The program alone: nothing else of its package is of use to a run.
@@ -142,17 +147,19 @@ def _candidates(language: Language) -> Iterable[str]:
     return paths
 
 
-def probe(language: Language, path: str, identity: Identity) -> Runtime | None:
-    """Start `path` as `identity` and ask who it is. None when it does not start or answers oddly."""
+def probe(language: Language, path: str, ask: Ask) -> Runtime | None:
+    """Start `path` and ask who it is. None when it does not start, answers oddly or lacks the language."""
     try:
-        real, version, prefix = json.loads(answer_of([path, *_PROBES[language]], identity))
+        real, version, prefix, *strips_types = json.loads(ask((path, *_PROBES[language])))
         real = os.path.realpath(str(real))
     except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    if language == "typescript" and strips_types != [True]:
         return None
     return Runtime(language, real, str(version), _prefix(real, str(prefix)), _ARGUMENTS[language])
 
 
-def answer_of(words: list[str], identity: Identity) -> bytes:
+def answer_of(words: Sequence[str], identity: Identity) -> bytes:
     """What a program says, started as `identity` with no environment. `OSError`, `SubprocessError`."""
     done = subprocess.run(  # type: ignore[call-overload]
         words,

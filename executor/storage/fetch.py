@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Literal, Self
 
 import aiohttp
-import certifi
 
 from executor.storage.fetching.errors import FetchFailed, TooLarge, Unreachable
 from executor.storage.fetching.labels import name_of, safe_content_type
@@ -26,6 +25,7 @@ from executor.storage.fetching.names import (
     system_lookup,
 )
 from executor.storage.fetching.urls import read_url, redirected
+from shared.trust import trusted
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SENT = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "Galaksio"}
@@ -158,7 +158,7 @@ def public_session(options: FetchOptions) -> aiohttp.ClientSession:
     """A client that connects to public addresses only, and tells nobody who we are. For a running loop."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            ssl=options.trust or ssl.create_default_context(cafile=certifi.where()),
+            ssl=options.trust or trusted(),
             resolver=PublicResolver(options.lookup),
             use_dns_cache=False,
             socket_factory=public_sockets(options.open_socket),

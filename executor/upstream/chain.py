@@ -6,6 +6,7 @@ import httpx
 
 from shared.logs import get_logger
 from shared.networks import Network
+from shared.trust import trusted
 
 log = get_logger(__name__)
 
@@ -21,7 +22,9 @@ class Chain:
         self._rpc_url = rpc_url
         self.chain_id = network.chain_id
         self.asset = network.asset
-        self._http = httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            timeout=TIMEOUT_S, trust_env=False, verify=trusted(), follow_redirects=False
+        )
 
     async def close(self) -> None:
         await self._http.aclose()

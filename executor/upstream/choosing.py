@@ -16,14 +16,17 @@ def understand(provider: str, status: int, headers: dict[str, str], body: bytes)
         raise UpstreamRefused(f"{provider} cannot be paid: {exc}.") from None
 
 
-def choose(provider: str, challenge: Challenge, network: Network | None, payer: str | None) -> Wanted:
-    """The cheapest way to pay in the dollars of `network` (None: any). Raises `UpstreamRefused` without one.
+def choose(
+    provider: str, challenge: Challenge, network: Network, payer: str | None, *, anywhere: bool = False
+) -> Wanted:
+    """The cheapest way to pay in the dollars of `network`. Raises `UpstreamRefused` without one.
 
+    `anywhere`: on any network whose money is as real as that of `network`, which is what customers pay with.
     A way that pays ourselves, or whose token is told differently than we know it, is left out.
     """
     reasons = []
     for wanted in challenge.accepts:
-        reason = _objection(wanted, network, payer)
+        reason = _wrong_money(wanted, network, anywhere) or _objection(wanted, payer)
         if reason is None:
             return wanted
         reasons.append(reason)
@@ -54,10 +57,17 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _objection(wanted: Wanted, network: Network | None, payer: str | None) -> str | None:
-    extra = wanted.entry.get("extra") or {}
-    if network is not None and (wanted.network, wanted.asset) != (network.caip2, network.asset):
+def _wrong_money(wanted: Wanted, network: Network, anywhere: bool) -> str | None:
+    if anywhere:
+        alike = money_of(wanted.network) == money_of(network.caip2)
+        return None if alike else f"its money is not worth what that of {network.name} is"
+    if (wanted.network, wanted.asset) != (network.caip2, network.asset):
         return f"it wants to be paid in something else than dollars on {network.name}"
+    return None
+
+
+def _objection(wanted: Wanted, payer: str | None) -> str | None:
+    extra = wanted.entry.get("extra") or {}
     if payer is not None and wanted.pay_to.lower() == payer.lower():
         return "it wants the money to go to ourselves"
     if not isinstance(extra, dict):

@@ -27,6 +27,7 @@ from executor.upstream.wire import Wire
 from shared.challenges import Challenge
 from shared.logs import get_logger
 from shared.money import atomic_to_usd
+from shared.networks import Network
 
 log = get_logger(__name__)
 
@@ -36,9 +37,15 @@ UNDESCRIBED = "Payment needed to complete request"
 
 
 class HTTPayer:
-    """`router_url` has no slash at its end. It is given JSON only: files cannot be sent through it."""
+    """`router_url` has no slash at its end; customers pay on `network`.
 
-    def __init__(self, router_url: str, api_key: str, journal: Journal, purse: Purse) -> None:
+    It is given JSON only: files cannot be sent through it.
+    """
+
+    def __init__(
+        self, router_url: str, api_key: str, network: Network, journal: Journal, purse: Purse
+    ) -> None:
+        self._network = network
         self._proxy_url = f"{router_url}/proxy"
         self._api_key = api_key
         self._journal = journal
@@ -90,7 +97,7 @@ class HTTPayer:
     async def _reserve(self, order: Order, spending: Spending, asked: httpx.Response) -> Payment:
         name = spending.provider
         challenge = understand(name, asked.status_code, dict(asked.headers), asked.content)
-        wanted = choose(name, challenge, None, None)
+        wanted = choose(name, challenge, self._network, None, anywhere=True)
         payment = await self._journal.reserve(draft_of(order, wanted, NAME), spending, lambda: None)
         if payment.takes > 1:
             raise _ordered_before(spending)

@@ -50,13 +50,15 @@ def _through_httpayer(settings: ExecutorSettings, api_key: str, clock: Clock) ->
     from executor.upstream.choosing import is_safe
     from executor.upstream.httpayer import HTTPayer
     from executor.upstream.purse import Purse
+    from shared.networks import network_named
 
     if not is_safe(settings.httpayer_router_url):
         raise StartupError(
             "HTTPAYER_ROUTER_URL must begin with https://, or the key for it could be read on the way."
         )
     journal = _journal(settings, clock)
-    return HTTPayer(settings.httpayer_router_url, api_key, journal, Purse(journal, clock))
+    network = network_named(settings.x402_network)
+    return HTTPayer(settings.httpayer_router_url, api_key, network, journal, Purse(journal, clock))
 
 
 def _journal(settings: ExecutorSettings, clock: Clock) -> "Journal":

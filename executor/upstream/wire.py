@@ -12,6 +12,7 @@ from executor.upstream.base import FilePart, Order
 from executor.upstream.errors import UpstreamLost, UpstreamRefused, UpstreamUnreachable
 from shared import __version__
 from shared.http import MB
+from shared.trust import trusted
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_BYTES = 256 * 1024
@@ -27,7 +28,7 @@ class Wire:
 
     def __init__(self) -> None:
         self._http = httpx.AsyncClient(
-            transport=_Bounded(httpx.AsyncHTTPTransport(limits=_LIMITS, trust_env=False)),
+            transport=_Bounded(httpx.AsyncHTTPTransport(limits=_LIMITS, trust_env=False, verify=trusted())),
             headers={"User-Agent": f"galaksio/{__version__}", "Accept-Encoding": "identity"},
             follow_redirects=False,
             trust_env=False,

@@ -20,6 +20,7 @@ from shared.caches.limits import VALUE_MAX_BYTES, checked_key, checked_page, che
 from shared.caches.values import encoded
 from shared.errors import BadRequest
 from shared.strict_json import strict_json
+from shared.trust import trusted
 
 PREFIX = "xc"
 """Before xcache's own id: of 60 characters at the most, so that ours has no more than 62."""
@@ -147,6 +148,7 @@ class XcacheCaches:
         return httpx.AsyncClient(
             timeout=TIMEOUT_S,
             trust_env=False,
+            verify=trusted(),
             follow_redirects=False,
             headers={"Accept-Encoding": "identity"},
         )

@@ -11,6 +11,7 @@ import pytest
 from tests.attacks.facilitator import Facilitator
 from tests.attacks.world import World, check_clean_response, running_world
 from tests.support.services import Stack, running_stack
+from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, new_wallet
 
 
@@ -44,6 +45,13 @@ def session_facilitator() -> Iterator[Facilitator]:
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One that only these tests use: some look at all that is in it."""
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as valkey:
+        yield valkey.url
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ class World:
         self.settled += 1
         return self.outcomes.pop(0)
 
-    async def execute(self, job_id: str, *_: Any) -> Any:
+    async def execute(self, job_id: str, *_: Any, **__: Any) -> Any:
         self.ran.append(job_id)
         return self.work()
 

@@ -142,7 +142,7 @@ class World:
     async def settle(self, _: PaymentRow) -> Outcome:
         return self.outcome
 
-    async def execute(self, *_: Any) -> Any:
+    async def execute(self, *_: Any, **__: Any) -> Any:
         if self.fails is not None:
             raise self.fails
         return RESULT

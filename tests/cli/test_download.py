@@ -1,6 +1,6 @@
 """`galaksio get` from brokers that refuse, break off or lie: what was there before stays."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -28,8 +28,8 @@ def kept(tmp_path: Path) -> Path:
     return path
 
 
-class Broken(httpx.SyncByteStream):
-    def __iter__(self) -> Iterator[bytes]:
+class Broken(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b"hel"
         raise httpx.ReadError("reset")
 

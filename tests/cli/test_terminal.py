@@ -12,10 +12,10 @@ def shown(monkeypatch: pytest.MonkeyPatch, size_bytes: int, *, is_terminal: bool
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=is_terminal, width=120, color_system=None)
     monkeypatch.setattr(terminal, "err", console)
-    with terminal.sending("[b]big\x1b.bin", size_bytes) as progress:
-        progress(size_bytes // 2)
+    with terminal.sending("[b]big\x1b.bin") as progress:
+        progress(size_bytes // 2, size_bytes)
         terminal.show("Price: $0.01 [/b] :key:")
-        progress(size_bytes)
+        progress(size_bytes, size_bytes)
     return screen.getvalue()
 
 

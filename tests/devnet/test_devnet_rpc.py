@@ -27,7 +27,9 @@ def usdc(web3: Web3) -> Any:
 @pytest.fixture
 def payer(devnet_url: str) -> Payer:
     made = Payer()
-    httpx.post(f"{devnet_url}/faucet", json={"address": made.address}).raise_for_status()
+    httpx.post(
+        f"{devnet_url}/faucet", json={"address": made.address}, trust_env=False, verify=False
+    ).raise_for_status()
     return made
 
 
@@ -48,7 +50,9 @@ def test_web3_sees_a_settled_authorization(web3: Web3, usdc: Any, payer: Payer, 
     import time
 
     payload = payer.authorize(Payer().address, 3, time.time())
-    settled = httpx.post(f"{devnet_url}/settle", json=payment(2, payload)).json()
+    settled = httpx.post(
+        f"{devnet_url}/settle", json=payment(2, payload), trust_env=False, verify=False
+    ).json()
     assert settled["success"], settled
     nonce = payload["authorization"]["nonce"]
     assert usdc.functions.authorizationState(payer.address, nonce).call() is True

@@ -6,16 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from executor.sandbox import machine, runtimes
 from executor.sandbox.accounting import choose_accountant
 from executor.sandbox.engine import Options, Sandbox
+from executor.sandbox.identity import Identity
 from executor.sandbox.limits import LIMITS
-from shared.jobs import RunRequest, RunResult
+from executor.sandbox.runtimes import Runtime, find_runtimes
+from shared.jobs import Language, RunRequest, RunResult
 
 REPO = Path(__file__).parents[2]
 Run = Callable[..., Awaitable[RunResult]]
@@ -41,6 +45,25 @@ def _has_cgroup() -> bool:
 CGROUP = pytest.param(
     "auto", marks=pytest.mark.skipif(not _has_cgroup(), reason="no cgroup is writable on this machine")
 )
+
+
+@cache
+def _found(identity: Identity, _path: tuple[str | None, str]) -> dict[Language, Runtime]:
+    return find_runtimes(identity)
+
+
+def _known(
+    identity: Identity, configured: Mapping[Language, Path | None] | None = None
+) -> dict[Language, Runtime]:
+    if any((configured or {}).values()):
+        return find_runtimes(identity, configured)
+    return dict(_found(identity, (os.environ.get("PATH"), runtimes.PATH)))
+
+
+@pytest.fixture(autouse=True)
+def ask_runtimes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandboxes of this process share what this machine's programs said of themselves: asking starts four."""
+    monkeypatch.setattr(machine, "find_runtimes", _known)
 
 
 async def opened(options: Options) -> Sandbox:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from executor.sandbox.orphans import kill_orphans
 from executor.sandbox.program import Program, reachable
 from executor.sandbox.rlimits import limited, prlimit_program, shell_program
 from executor.sandbox.runs import Feed, Job, run_sandboxed
-from executor.sandbox.runtimes import Identity, Runtime, find_runtimes, probe
+from executor.sandbox.runtimes import Identity, Runtime, answer_of, find_runtimes, probe
 from shared.jobs import RunRequest
 from tests.executor.conftest import REPO, opened, root_only, runner, with_marker
 
@@ -106,8 +107,9 @@ def test_a_runtime_under_a_closed_home_is_passed_over_for_one_that_can_be_reache
     closed.mkdir(mode=0o700)
     hidden = closed / "python3"
     hidden.symlink_to("/usr/bin/python3")
-    assert probe("python", str(hidden), dropped) is None
-    assert probe("python", "/usr/bin/python3", dropped) is not None
+    ask = partial(answer_of, identity=dropped)
+    assert probe("python", str(hidden), ask) is None
+    assert probe("python", "/usr/bin/python3", ask) is not None
     assert find_runtimes(dropped)["python"].path.startswith("/usr/")
 
 

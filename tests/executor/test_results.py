@@ -175,8 +175,15 @@ async def test_a_caller_that_leaves_does_not_stop_the_work(once: Once) -> None:
 async def test_closing_stops_the_work_and_gives_the_claim_back(tmp_path: Path, now: Now) -> None:
     once = Once(await store(tmp_path, now, "me"))
     await once.open()
-    caller = asyncio.create_task(once.run("a", "task", asyncio.Event().wait))  # type: ignore[arg-type]
-    await asyncio.sleep(0.05)
+    begun = asyncio.Event()
+
+    async def work() -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return "never"
+
+    caller = asyncio.create_task(once.run("a", "task", work))
+    await begun.wait()
     await once.close()
     assert isinstance((await asyncio.gather(caller, return_exceptions=True))[0], asyncio.CancelledError)
     again = await store(tmp_path, now, "next")

@@ -1,5 +1,6 @@
 """Which languages a machine runs: its own programs, those of a package, and what is said of the rest."""
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -87,16 +88,14 @@ async def test_a_machine_without_node_or_package_says_what_to_install(bare_machi
 
 @pytest.mark.usefixtures("no_package")
 def test_typescript_is_offered_only_by_a_node_that_strips_types(bare_machine: Path) -> None:
-    """An older node answers the probe with silence."""
-    answers = '["/usr/bin/node","{version}","/usr"]'
+    """Both languages are of one node, which is asked once."""
     for version, strips in [("20.20.2", False), ("24.0.0", True)]:
-        node = bare_machine / "node"
-        asked = f"*process.features.typescript*) {'echo' if strips else ':'}"
-        answer = answers.format(version=version)
-        cases = f"{asked} '{answer}';;\n*) echo '{answer}';;"
-        node.write_text(f'#!{bare_machine}/bash\ncase "$2" in\n{cases}\nesac\n')
+        node, starts = bare_machine / "node", bare_machine / f"starts-{version}"
+        answer = json.dumps(["/usr/bin/node", version, "/usr", strips])
+        node.write_text(f"#!{bare_machine}/bash\necho . >> {starts}\necho '{answer}'\n")
         node.chmod(0o755)
         found = find_runtimes(OURSELVES)
+        assert starts.read_text() == ".\n"
         assert found["javascript"].version == version
         assert ("typescript" in found) is strips
 

@@ -28,7 +28,7 @@ class Service:
     def __init__(self, process: programs.Program, port: int) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
-        self.client = httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False)
+        self.client = httpx.AsyncClient(base_url=self.url, timeout=60, trust_env=False, verify=False)
 
     async def post(self, path: str, body: Any, **kwargs: Any) -> httpx.Response:
         return await self.client.post(path, json=body, **kwargs)
@@ -190,7 +190,8 @@ async def app_client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     from shared.settings import load_settings
 
     settings = load_settings(
-        ExecutorSettings, {"GALAKSIO_HOME": str(tmp_path / "home"), "EXECUTOR_SLOTS": "1"}
+        ExecutorSettings,
+        {"GALAKSIO_HOME": str(tmp_path / "home"), "EXECUTOR_SLOTS": "1", "EXECUTOR_POOL": "0"},
     )
     app = create_app(settings)
     transport = httpx.ASGITransport(app=app, client=("127.0.0.1", 1))
@@ -314,7 +315,7 @@ def uvicorn_in_folder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes],
 
 async def test_uvicorn_starts_it_from_inside_the_folder(uvicorn_in_folder: tuple[Any, int]) -> None:
     _, port = uvicorn_in_folder
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
         for _ in range(int(READY_S / 0.05)):
             try:
                 found = await client.get(f"http://127.0.0.1:{port}/health")

@@ -25,8 +25,9 @@ JOBS, WORKERS = 200, 8
 
 @pytest.fixture
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {"EXECUTOR_QUEUE": "64", "EXECUTOR_POOL": "4"}
     folder = tmp_path_factory.mktemp("faults")
-    with running_stack(folder, LEDGER_LEASE_S="1.5", EXECUTOR_LEASE_S="1.5", EXECUTOR_QUEUE="64") as running:
+    with running_stack(folder, LEDGER_LEASE_S="1.5", EXECUTOR_LEASE_S="1.5", **settings) as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from tests.support.services import Stack
 def free(stack: Stack) -> Iterator[httpx.Client]:
     """A further broker of the stack that charges nothing and knows no wallet."""
     process = stack.launch("broker", "free", X402_ENABLED="false", X402_WALLET_ADDRESS="").wait_ready()
-    with httpx.Client(base_url=process.url, timeout=60, trust_env=False) as client:
+    with httpx.Client(base_url=process.url, timeout=60, trust_env=False, verify=False) as client:
         yield client
     process.stop()
 

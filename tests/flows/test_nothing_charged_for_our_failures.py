@@ -34,7 +34,9 @@ def payer(fragile: Stack) -> Wallet:
 
 
 def post(stack: Stack, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.post(stack.broker + "/run", json=BODY, headers=headers, timeout=60, trust_env=False)
+    return httpx.post(
+        stack.broker + "/run", json=BODY, headers=headers, timeout=60, trust_env=False, verify=False
+    )
 
 
 def test_an_executor_that_is_gone_costs_nothing_and_the_same_payment_works_later(
@@ -74,7 +76,9 @@ def test_a_sandbox_that_breaks_costs_nothing(fragile: Stack, payer: Wallet) -> N
             flag.touch()
             refused = post(fragile, headers)
             assert refused.status_code == 503, refused.text
-            job = httpx.get(f"{fragile.broker}/status/{refused.json()['jobId']}", trust_env=False).json()
+            job = httpx.get(
+                f"{fragile.broker}/status/{refused.json()['jobId']}", trust_env=False, verify=False
+            ).json()
             assert job["status"] == "failed"
             assert fragile.balance(payer.address) == before
             flag.unlink()
@@ -92,7 +96,7 @@ def test_packages_that_cannot_be_had_cost_nothing(fragile: Stack, payer: Wallet)
 
     def ask(name: str, headers: dict[str, str] | None = None) -> httpx.Response:
         body = {"code": code, "dependencies": [name]}
-        return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False)
+        return httpx.post(url, json=body, headers=headers, timeout=60, trust_env=False, verify=False)
 
     index = PackageIndex()
     index.add("good", wheel("good"))
@@ -115,7 +119,7 @@ def test_packages_that_cannot_be_had_cost_nothing(fragile: Stack, payer: Wallet)
             done = ask("good", headers)
             assert done.json()["result"]["stdout"] == "1.0\n", done.text
             assert done.json()["result"]["dependencies"] == ["good==1.0"]
-            rows = httpx.get(fragile.broker + "/runtimes", trust_env=False).json()["runtimes"]
+            rows = httpx.get(fragile.broker + "/runtimes", trust_env=False, verify=False).json()["runtimes"]
             assert [row["name"] for row in rows if row["dependencies"]] == ["python"]
         finally:
             fragile.processes["executor"].stop()
@@ -142,7 +146,7 @@ def _answer(stack: Stack, status: int, *, within_s: float) -> httpx.Response:
     deadline = time.monotonic() + within_s
     while True:
         body = {"code": f"print({time.monotonic_ns()})"}
-        response = httpx.post(stack.broker + "/run", json=body, timeout=60, trust_env=False)
+        response = httpx.post(stack.broker + "/run", json=body, timeout=60, trust_env=False, verify=False)
         if response.status_code == status:
             return response
         assert time.monotonic() < deadline, response.text
@@ -153,7 +157,11 @@ def test_without_quote_nothing_is_sold(fragile: Stack) -> None:
     fragile.processes["quote"].kill()
     try:
         response = httpx.post(
-            fragile.broker + "/run", json={"code": "print('never priced')"}, timeout=60, trust_env=False
+            fragile.broker + "/run",
+            json={"code": "print('never priced')"},
+            timeout=60,
+            trust_env=False,
+            verify=False,
         )
         assert response.status_code == 503
         assert response.json()["code"] == "quote_unavailable"
@@ -180,7 +188,7 @@ def test_money_that_left_the_wallet_during_the_run_withholds_the_result(
 ) -> None:
     slow = {"code": "import time; time.sleep(2); print('secret')"}
     url = fragile.broker + "/run"
-    challenge = httpx.post(url, json=slow, trust_env=False)
+    challenge = httpx.post(url, json=slow, trust_env=False, verify=False)
     headers = payer.pay_v2(challenge)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(httpx.post, url, json=slow, headers=headers, timeout=60)
@@ -190,8 +198,10 @@ def test_money_that_left_the_wallet_during_the_run_withholds_the_result(
     assert "secret" not in answer.text
     assert receipt_of(answer)["success"] is False
     assert fragile.balance(payer.address) == 0
-    httpx.post(f"{fragile.devnet}/faucet", json={"address": payer.address}, trust_env=False)
-    released = httpx.post(url, json=slow, headers=payer.pay_v1(answer), timeout=60, trust_env=False)
+    httpx.post(f"{fragile.devnet}/faucet", json={"address": payer.address}, trust_env=False, verify=False)
+    released = httpx.post(
+        url, json=slow, headers=payer.pay_v1(answer), timeout=60, trust_env=False, verify=False
+    )
     assert released.status_code == 200, released.text
     assert released.json()["result"]["stdout"] == "secret\n"
     assert released.elapsed.total_seconds() < 1.5, "the kept result is released, nothing runs again"
@@ -222,7 +232,7 @@ def _empty(stack: Stack, wallet: Wallet) -> None:
         "payload": wallet.payload(asset, to, value, extra),
     }
     body = {"x402Version": 1, "paymentPayload": payload, "paymentRequirements": requirements}
-    answer = httpx.post(stack.devnet + "/settle", json=body, timeout=30, trust_env=False).json()
+    answer = httpx.post(stack.devnet + "/settle", json=body, timeout=30, trust_env=False, verify=False).json()
     assert answer["success"] is True, answer
 
 
@@ -231,7 +241,7 @@ def test_a_settlement_with_no_answer_is_pending_and_never_asks_for_money_again(
 ) -> None:
     slow = {"code": "import time; time.sleep(2); print('done')"}
     url = fragile.broker + "/run"
-    headers = payer.pay_v2(httpx.post(url, json=slow, trust_env=False))
+    headers = payer.pay_v2(httpx.post(url, json=slow, trust_env=False, verify=False))
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(httpx.post, url, json=slow, headers=headers, timeout=60)
         time.sleep(1)
@@ -239,19 +249,19 @@ def test_a_settlement_with_no_answer_is_pending_and_never_asks_for_money_again(
         answer = running.result()
     assert answer.status_code == 202, answer.text
     location = fragile.broker + answer.headers["Location"]
-    job = httpx.get(location, trust_env=False).json()
+    job = httpx.get(location, trust_env=False, verify=False).json()
     assert job["payment"]["state"] == "unknown"
     assert job["result"] is None
-    again = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False)
+    again = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False, verify=False)
     assert (again.status_code, again.json()["jobId"]) == (202, answer.json()["jobId"])
     fragile.launch("devnet").wait_ready()
     for _ in range(200):
-        job = httpx.get(location, trust_env=False).json()
+        job = httpx.get(location, trust_env=False, verify=False).json()
         if job["status"] == "completed":
             break
         time.sleep(0.1)
     assert job["payment"]["state"] == "settled"
-    done = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False)
+    done = httpx.post(url, json=slow, headers=headers, timeout=60, trust_env=False, verify=False)
     assert (done.status_code, done.json()["result"]["stdout"]) == (200, "done\n")
     assert receipt_of(done)["transaction"] == job["payment"]["transaction"]
     assert fragile.balance(payer.address) == 100_000_000 - int(job["payment"]["amount_atomic"])

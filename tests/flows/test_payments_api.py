@@ -188,7 +188,7 @@ def test_a_session_and_the_receipt_key_are_good_at_every_broker_and_the_operator
     key = http.get("/.well-known/x402").json()["receiptKey"]["address"]
     second = stack.launch("broker", "operators", OPERATOR_TOKEN=OPERATOR).wait_ready()
     try:
-        with httpx.Client(base_url=second.url, timeout=30, trust_env=False) as other:
+        with httpx.Client(base_url=second.url, timeout=30, trust_env=False, verify=False) as other:
             assert other.get("/.well-known/x402").json()["receiptKey"]["address"] == key
             [mine] = other.get("/payments", headers=session).json()["payments"]
             assert mine["jobId"] == paid.json()["jobId"]
@@ -228,7 +228,7 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
     *items, cache = document["items"]
     assert cache["accepts"] == [], "this host has no Redis"
     for item in items:
-        challenge = httpx.post(item["resource"], trust_env=False)
+        challenge = httpx.post(item["resource"], trust_env=False, verify=False)
         assert challenge.status_code == 402
         [told] = challenge.json()["accepts"]
         assert item["accepts"] == [told]
@@ -238,7 +238,10 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
         assert set(v2["extra"]) - set(shown["extra"]) == {"quoteId", "requestHash"}
         assert {**v2, "extra": shown["extra"]} == shown
         assert item["inputSchema"]["required"] == [{"/store": "data"}.get(challenge.request.url.path, "code")]
-        assert httpx.post(item["resource"], json=item["example"], trust_env=False).status_code == 402
+        assert (
+            httpx.post(item["resource"], json=item["example"], trust_env=False, verify=False).status_code
+            == 402
+        )
     assert v2_schema(http.post("/run"))["size"] == {"type": "string", "enum": ["small", "medium", "large"]}
     assert http.get("/.well-known/x402.json").json() == document
 
@@ -319,11 +322,16 @@ def test_quote_being_down_takes_prices_away_and_nothing_else(tmp_path: Path) -> 
 
     with running_stack(tmp_path / "stack") as broken:
         broken.processes["quote"].kill()
-        answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=20, trust_env=False)
+        answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=20, trust_env=False, verify=False)
         assert answer.status_code == 200
         assert len(answer.json()["resources"]) == 4
         for item in answer.json()["items"]:
             assert (item["priceFromUsd"], item["accepts"], item["prices"]) == (None, [], [])
-        assert httpx.get(broken.broker, timeout=20, trust_env=False).json()["sells"][0]["prices"] == []
-        refused = httpx.get(f"{broken.broker}/run", headers=BROWSER, timeout=20, trust_env=False)
+        assert (
+            httpx.get(broken.broker, timeout=20, trust_env=False, verify=False).json()["sells"][0]["prices"]
+            == []
+        )
+        refused = httpx.get(
+            f"{broken.broker}/run", headers=BROWSER, timeout=20, trust_env=False, verify=False
+        )
         assert refused.status_code == 503

@@ -19,7 +19,8 @@ PROCESSES = 5
 async def main(marker: str, kept: str) -> None:
     if kept == "no":
         arguments(without("--die-with-parent"))
-    sandbox = Sandbox(Options(slots=1))
+    # Without cgroups: any executor that starts meanwhile would end what a dead one left in its own.
+    sandbox = Sandbox(Options(slots=1, accounting="watchdog"))
     await sandbox.open()
     running = asyncio.create_task(sandbox.run(RunRequest(code=CODE, args=[marker], timeout_s=60)))
     while len(with_marker(marker)) < PROCESSES:

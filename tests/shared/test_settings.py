@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_env_example_lists_exactly_the_settings_there_are() -> None:
     known = {name for cls in ALL for field in cls.model_fields.values() for name in env_names(field)}
-    listed = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    services, _, by_compose = (ROOT / ".env.example").read_text().partition("--- docker compose ---")
+    assert by_compose, "what docker-compose.yaml reads comes last"
+    listed = set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", services, re.MULTILINE))
     read_by_the_command = {"GALAKSIO_HOME", "DEVNET_URL", "VALKEY_PORT"}
     assert known - listed == set(), "settings missing from .env.example"
     assert listed - known - read_by_the_command == set(), ".env.example lists what nobody reads"
@@ -95,6 +97,54 @@ def test_the_environment_wins_over_the_mode_file_which_wins_over_env(
     assert read_environment(tmp_path)["A_SETTING"] == "environment"
     monkeypatch.setenv("A_SETTING", "")
     assert "A_SETTING" not in read_environment(tmp_path)
+
+
+def test_a_file_gives_what_is_not_set(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("  from-the-file \n")
+    named = {"INTERNAL_API_TOKEN_FILE": str(secret)}
+    for cls in ALL:
+        assert load_settings(cls, named).internal_token == "from-the-file"
+    given = {"INTERNAL_API_TOKEN": "given", **named}
+    assert load_settings(BrokerSettings, given).internal_token == "given"
+
+
+def test_a_file_gives_what_the_environment_leaves_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wallet").write_text("0xabc\n")
+    monkeypatch.setenv("BROKER_WALLET", "")
+    monkeypatch.setenv("BROKER_WALLET_FILE", str(tmp_path / "wallet"))
+    monkeypatch.setenv("X402_WALLET_ADDRESS", "")
+    assert load_settings(BrokerSettings, read_environment(tmp_path)).wallet_address == "0xabc"
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    given = {"OPERATOR_TOKEN_FILE": str(tmp_path / "empty")}
+    assert load_settings(BrokerSettings, given).operator_token is None
+
+
+def test_the_files_of_other_programs_are_not_opened() -> None:
+    assert load_settings(BrokerSettings, {"SSL_CERT_FILE": "/no/such/file"}).port == 8080
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read"), (b"\xff\xfe", "not UTF-8"), (b"x" * 70_000, "too large")],
+)
+def test_a_file_that_is_no_setting_is_one_sentence(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(StartupError, match=reason) as caught:
+        load_settings(BrokerSettings, {"OPERATOR_TOKEN_FILE": str(file)})
+    said = str(caught.value)
+    assert "OPERATOR_TOKEN_FILE" in said
+    assert str(file) in said
+    assert "\n" not in said
 
 
 def test_the_data_folder_is_private_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OURS = ("quote", "broker", "executor", "shared", "devnet", "cli")
+OURS = ("quote", "broker", "executor", "shared", "devnet", "galaksio", "cli")
 DRIVERS = ("uvicorn.loops.auto", "uvloop", "httptools", "aiosqlite", "sqlalchemy.dialects.sqlite.aiosqlite")
 """What libraries import by name at run time."""
 

@@ -160,6 +160,8 @@ def running_stack(
         "EXECUTOR_SERVICE_URL": f"http://127.0.0.1:{ports['executor']}",
         "INTERNAL_API_TOKEN": "test-token",
         "REMOTE_PROVIDERS": "off",
+        # One of each language: on two cores it would be four, at every start.
+        "EXECUTOR_POOL": "1",
         "RATE_LIMIT_PER_IP": "100000/minute",
         "RATE_LIMIT_PER_PAYER": "100000/minute",
     }

@@ -6,6 +6,7 @@ import json
 import threading
 import warnings
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class StandIn(ABC):
     def __init__(self) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.heads: deque[str] = deque(maxlen=1000)
+        """First lines and headers of the latest requests."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
@@ -104,7 +107,9 @@ class StandIn(ABC):
         length = next(
             (int(row[15:]) for row in head.split("\r\n") if row.lower().startswith("content-length:")), 0
         )
-        answer = await self.answer(method, path, await reader.readexactly(length))
+        body = await reader.readexactly(length)
+        self.heads.append(head)  # here, so that it is the last one when `answer` begins
+        answer = await self.answer(method, path, body)
         await asyncio.sleep(answer.delay_s)
         if answer.dropped:
             return False

@@ -34,7 +34,7 @@ def started(home: Path, **env: str) -> Process:
 
 
 def client(process: Process) -> httpx.Client:
-    return httpx.Client(base_url=process.url, timeout=60, trust_env=False)
+    return httpx.Client(base_url=process.url, timeout=60, trust_env=False, verify=False)
 
 
 def provider_row(http: httpx.Client) -> dict[str, Any]:

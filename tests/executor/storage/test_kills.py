@@ -37,7 +37,9 @@ async def uploads_until_killed(process: Process) -> list[str]:
     """The CIDs that were answered before the kill, which finds every second upload in the middle."""
     killed = asyncio.Event()
     limits = httpx.Limits(max_connections=UPLOADS)
-    async with httpx.AsyncClient(base_url=process.url, timeout=60, limits=limits, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=process.url, timeout=60, limits=limits, trust_env=False, verify=False
+    ) as http:
 
         async def upload(n: int) -> str:
             data = random.randbytes(random.randint(MB, 3 * MB))

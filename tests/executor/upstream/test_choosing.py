@@ -52,7 +52,16 @@ def test_the_cheapest_way_that_may_be_paid_is_taken() -> None:
         entry(9), entry(1, BASE), entry(7), entry(2, payTo="0x" + "0" * 40), entry(3, extra=["odd"])
     )
     assert choose("shop", offered, SEPOLIA, None).amount == 7
-    assert choose("shop", offered, None, None).amount == 1
+    assert choose("shop", offered, BASE, None).amount == 1
+
+
+def test_real_money_is_not_paid_for_work_that_is_sold_for_test_money_nor_the_other_way_round() -> None:
+    polygon = network_named("polygon")
+    offered = challenge(entry(9), entry(3, polygon), entry(5, BASE))
+    assert choose("shop", offered, SEPOLIA, None, anywhere=True).amount == 9
+    assert choose("shop", offered, BASE, None, anywhere=True).amount == 3
+    with pytest.raises(UpstreamRefused, match="not worth"):
+        choose("shop", challenge(entry(1, BASE)), SEPOLIA, None, anywhere=True)
 
 
 def test_what_is_signed_for_another_contract_is_left_out() -> None:

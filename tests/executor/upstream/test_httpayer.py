@@ -49,7 +49,9 @@ CHALLENGE: dict[str, Any] = {
 
 @pytest.fixture
 async def payer(tmp_path: Path) -> AsyncIterator[HTTPayer]:
-    settings = settings_of(tmp_path, HTTPAYER_API_KEY="sesame", HTTPAYER_ROUTER_URL=f"{ROUTER}/")
+    settings = settings_of(
+        tmp_path, HTTPAYER_API_KEY="sesame", HTTPAYER_ROUTER_URL=f"{ROUTER}/", X402_NETWORK="base"
+    )
     made = choose_upstream(settings, system_clock)
     assert isinstance(made, HTTPayer)
     await made.open()

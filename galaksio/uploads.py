@@ -3,14 +3,13 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
-from typing import IO
 
 import aiohttp
 import httpx
 
-from cli.client import Paid, Show, asks_environment, pay
-from cli.config import CliError, Config
+from galaksio.connection import Lost, Reply, asks_environment, read_limited
+from galaksio.content import Content
+from galaksio.errors import Unreadable
 
 PIECE_BYTES = 256 * 1024
 SMALL_BYTES = 256 * 1024
@@ -19,78 +18,58 @@ PRICE_WAIT_S = 5.0
 """How long the price is waited for ahead of the file; a proxy may want the whole request first."""
 TIMEOUTS = aiohttp.ClientTimeout(total=1200, sock_connect=10, sock_read=180)
 
-Progress = Callable[[int], None]
-"""Told how many bytes of the file have been sent."""
+Progress = Callable[[int, int], None]
+"""Told how many bytes of the file have been sent, and how many it has."""
 
 
-@dataclass(frozen=True)
-class Content:
-    """What is sent as the file. `source` can be read again from its start."""
+class Upload:
+    """One body that can be sent again: the same to the byte, and so under the same price.
 
-    source: IO[bytes]
-    size_bytes: int
-    name: str
-    type: str
-
-
-async def paid_upload(
-    config: Config,
-    path: str,
-    fields: Mapping[str, str],
-    content: Content,
-    *,
-    show: Show,
-    progress: Progress,
-    cap_atomic: int | None = None,
-) -> Paid:
-    """POST `fields` (one at least) and then `content`; as `cli.client.paid_post`.
-
-    The price is asked for with everything but the file: it depends on the fields and the length. aiohttp,
-    because httpx does not look at an answer before it has sent all of its request.
+    The price is asked for with everything but the file: it depends on the fields (one at least) and the
+    length. aiohttp, because httpx does not look at an answer before it has sent all of its request.
     """
-    upload = _Upload(config.broker_url + path, fields, content, progress)
-    return await pay(config, upload.send, show, cap_atomic)
-
-
-class _Upload:
-    """One body that can be sent again: the same to the byte, and so under the same price."""
 
     def __init__(self, url: str, fields: Mapping[str, str], content: Content, progress: Progress) -> None:
         self._url = url
         self._content = content
         self._progress = progress
-        self._fault: CliError | None = None
+        self._fault: Unreadable | None = None
         file = (content.name, b"", content.type)
         empty = httpx.Request("POST", url, data=dict(fields), files={"file": file})
         self._type = empty.headers["Content-Type"]
         self._head, dashes, rest = empty.read().rpartition(b"\r\n--")
         self._tail = dashes + rest
 
-    async def send(self, headers: dict[str, str]) -> httpx.Response:
+    async def send(self, headers: dict[str, str]) -> Reply:
         """Send it with `headers`. Without any the price is waited for ahead of a large file.
 
-        Raises `CliError` when the file cannot be read as it was measured, else `httpx.TransportError`.
+        Raises `Unreadable` when the file cannot be read as it was measured, else `Lost`.
         """
         length = len(self._head) + self._content.size_bytes + len(self._tail)
-        told = {"Content-Type": self._type, "Content-Length": str(length), **headers}
+        told = {
+            "Content-Type": self._type,
+            "Content-Length": str(length),
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **headers,
+        }
         wait_s = 0 if headers or self._content.size_bytes <= SMALL_BYTES else PRICE_WAIT_S
         try:
             async with self._session() as session:
                 return await self._exchange(session, told, wait_s)
         except (aiohttp.ClientError, TimeoutError) as exc:
-            raise self._fault or httpx.TransportError(str(exc)) from None
+            raise self._fault or Lost(type(exc).__name__) from None
 
     async def _exchange(
         self, session: aiohttp.ClientSession, headers: dict[str, str], wait_s: float
-    ) -> httpx.Response:
+    ) -> Reply:
         answered = asyncio.Event()
         body = self._body(answered, wait_s)
         async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
             answered.set()
-            data = await answer.read()
+            data = await read_limited(answer.content.iter_any())
             answer.close()  # part of the body may be missing: the connection is of no more use
-        asked = httpx.Request("POST", self._url)
-        return httpx.Response(answer.status, headers=[*answer.headers.items()], content=data, request=asked)
+        return Reply(answer.status, httpx.Headers([*answer.headers.items()]), data)
 
     def _session(self) -> aiohttp.ClientSession:
         trust: ssl.SSLContext | bool = httpx.create_ssl_context() if self._url.startswith("https:") else True
@@ -98,7 +77,7 @@ class _Upload:
             connector=aiohttp.TCPConnector(ssl=trust),
             timeout=TIMEOUTS,
             trust_env=asks_environment(self._url),
-            auto_decompress=False,  # the answer is read as httpx reads it
+            auto_decompress=False,
         )
 
     async def _body(self, answered: asyncio.Event, wait_s: float) -> AsyncIterator[bytes]:
@@ -117,7 +96,7 @@ class _Upload:
             piece = await asyncio.to_thread(self._read, sent_bytes, min(PIECE_BYTES, size_bytes - sent_bytes))
             yield piece
             sent_bytes += len(piece)
-            self._progress(sent_bytes)
+            self._progress(sent_bytes, size_bytes)
 
     def _read(self, at: int, most_bytes: int) -> bytes:
         try:
@@ -128,7 +107,7 @@ class _Upload:
         except OSError as exc:
             why = str(exc.strerror)
         # Kept as well: aiohttp reports whatever ends a body as a broken connection.
-        self._fault = CliError(f"{self._content.name or 'The content'} cannot be read: {why}.")
+        self._fault = Unreadable(f"{self._content.name or 'The content'} cannot be read: {why}.")
         raise self._fault
 
 

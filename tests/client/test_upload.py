@@ -14,10 +14,18 @@ from eth_account import Account
 from starlette.types import Message
 
 from broker.uploads import Upload
-from cli import client, upload
-from cli.client import Paid
-from cli.config import CliError, Config
-from cli.upload import Content, paid_upload
+from galaksio import (
+    AsyncClient,
+    OutcomeUnknown,
+    Price,
+    PriceTooHigh,
+    RequestRefused,
+    Stored,
+    Unreachable,
+    Unreadable,
+    paying,
+    uploads,
+)
 from shared.networks import network_named
 from tests.support.ports import free_port
 
@@ -25,7 +33,20 @@ WALLET = Account.create()
 NETWORK = network_named("base-sepolia")
 BIG = bytes(range(256)) * 16 * 1024
 """4 MB, so more than what the system takes from us before anybody reads it."""
-DONE = b'{"jobId": "job", "status": "completed", "price_usd": "0.01", "result": {}}'
+STORED = {
+    "cid": "bafy",
+    "url": "http://broker.test/files/bafy",
+    "provider": "local",
+    "size": len(BIG),
+    "permanent": False,
+    "expires_at": None,
+    "sha256": "00",
+    "content_type": "image/png",
+    "filename": "big.bin",
+}
+DONE = json.dumps(
+    {"jobId": "job", "status": "completed", "provider": "local", "price_usd": "0.01", "result": STORED}
+).encode()
 
 
 @dataclass
@@ -109,18 +130,37 @@ def challenge(price_atomic: int = 10_000) -> bytes:
 
 async def send(
     url: str, data: bytes = BIG, source: Any = None, name: str = "big.bin", **more: Any
-) -> tuple[Paid, list[str]]:
+) -> tuple[Stored, list[str]]:
     said: list[str] = []
     key = "0x" + bytes(WALLET.key).hex()
-    paid = await paid_upload(
-        Config(private_key=key, address=str(WALLET.address), broker_url=url),
-        "/store",
-        {"permanent": "false"},
-        Content(source or io.BytesIO(data), len(data), name, "image/png"),
-        show=said.append,
-        **{"progress": lambda _: None, **more},
-    )
-    return paid, said
+
+    def say(price: Price) -> None:
+        said.append(f"${price.usd} to {price.pay_to}")
+
+    async with AsyncClient(key, url, on_price=say) as client:
+        stored = await client.store(
+            source or io.BytesIO(data), filename=name or None, content_type="image/png", **more
+        )
+    return stored, said
+
+
+class Shrinking(io.BytesIO):
+    """A file that is a byte shorter when it is read than when it was measured."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.truncate(len(BIG) - 1)
+        return super().read(size)
+
+
+class Growing(io.BytesIO):
+    """A file that is longer when it is read than when it was measured."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        at = self.tell()
+        self.seek(0, io.SEEK_END)
+        self.write(b"more")
+        self.seek(at)
+        return super().read(size)
 
 
 async def sold(request: Request) -> tuple[int, bytes]:
@@ -145,10 +185,10 @@ async def parsed(request: Request) -> tuple[Upload, bytes]:
 
 async def test_a_large_file_is_sent_once_and_its_options_and_length_twice() -> None:
     async with running(sold) as server:
-        paid, said = await send(server.url, cap_atomic=10_000)
+        paid, said = await send(server.url, max_cost_usd="0.01")
     asked, bought = server.requests
-    assert paid.body["jobId"] == "job"
-    assert said == [f"Price: $0.01 in USDC on base-sepolia, to {'0x' + 'bb' * 20}"]
+    assert paid.job_id == "job"
+    assert said == ["$0.01 to 0x" + "bb" * 20]
     assert len(asked.body) < 1000
     assert asked.headers["content-length"] == bought.headers["content-length"] == str(len(bought.body))
     authorization = json.loads(base64.b64decode(bought.headers["payment-signature"]))["payload"][
@@ -182,7 +222,7 @@ async def test_a_small_file_goes_along_with_the_question() -> None:
 
 
 async def test_a_server_that_wants_the_whole_request_first_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "PRICE_WAIT_S", 0.05)
+    monkeypatch.setattr(uploads, "PRICE_WAIT_S", 0.05)
 
     async def buffering(request: Request) -> tuple[int, bytes]:
         await request.read_all()
@@ -199,8 +239,8 @@ async def test_nothing_more_is_sent_once_the_price_is_over_the_cap() -> None:
         return 402, challenge(10_001)
 
     async with running(dear) as server:
-        with pytest.raises(CliError, match=r"over your cap of \$0\.01 "):
-            await send(server.url, cap_atomic=10_000)
+        with pytest.raises(PriceTooHigh, match=r"over your cap of \$0\.01 "):
+            await send(server.url, max_cost_usd="0.01")
     assert [len(request.body) < 1000 for request in server.requests] == [True]
 
 
@@ -212,25 +252,25 @@ async def test_a_refusal_in_the_middle_of_the_file_ends_it_and_is_told() -> None
         return 413, b'{"error": "the content is over 300000 bytes"}'
 
     async with running(strict) as server:
-        with pytest.raises(CliError, match="413: the content is over 300000 bytes"):
+        with pytest.raises(RequestRefused, match="413: the content is over 300000 bytes"):
             await send(server.url, BIG * 8)
     assert len(server.requests[1].body) < len(BIG * 8)
 
 
 async def test_a_file_that_shrinks_while_it_is_sent_is_one_sentence() -> None:
     async with running(sold) as server:
-        with pytest.raises(CliError, match=r"big\.bin cannot be read: it became shorter"):
-            await send(server.url, BIG, source=io.BytesIO(BIG[:-1]))
+        with pytest.raises(Unreadable, match=r"big\.bin cannot be read: it became shorter"):
+            await send(server.url, BIG, source=Shrinking(BIG))
 
 
 async def test_a_file_that_grows_is_sent_as_it_was_measured() -> None:
     async with running(sold) as server:
-        await send(server.url, BIG[:-1], source=io.BytesIO(BIG + b"more"))
-    assert (await parsed(server.requests[1]))[1] == BIG[:-1]
+        await send(server.url, source=Growing(BIG))
+    assert (await parsed(server.requests[1]))[1] == BIG
 
 
 async def test_a_host_that_charges_nothing_is_paid_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "PRICE_WAIT_S", 0.05)
+    monkeypatch.setattr(uploads, "PRICE_WAIT_S", 0.05)
 
     async def free(request: Request) -> tuple[int, bytes]:
         await request.read_all()
@@ -241,7 +281,11 @@ async def test_a_host_that_charges_nothing_is_paid_nothing(monkeypatch: pytest.M
     assert (paid.receipt, said, len(server.requests)) == (None, [], 1)
 
 
-async def test_a_connection_that_breaks_off_once_it_was_paid_is_not_to_be_paid_again_blindly() -> None:
+async def test_a_connection_that_breaks_off_once_it_was_paid_is_not_paid_again_blindly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paying, "PAUSES_S", (0.01, 0.01))
+
     async def failing(request: Request) -> tuple[int, bytes]:
         if "payment-signature" not in request.headers:
             return await sold(request)
@@ -249,14 +293,17 @@ async def test_a_connection_that_breaks_off_once_it_was_paid_is_not_to_be_paid_a
         raise ConnectionResetError
 
     async with running(failing) as server:
-        with pytest.raises(CliError, match="`galaksio payments` says of it before you pay again"):
+        with pytest.raises(OutcomeUnknown, match="broke off while it was paid"):
             await send(server.url)
+    sent = [request.headers.get("payment-signature") for request in server.requests]
+    assert (sent[0], len(sent), len(set(sent[1:]))) == (None, 4, 1)
 
 
 async def test_an_outcome_that_is_not_known_yet_is_waited_for_and_then_asked_for_with_the_same_payment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "PENDING_PAUSE_S", 0.01)
+    monkeypatch.setattr(paying, "PENDING_PAUSE_S", 0.01)
+    monkeypatch.setattr(paying, "PAUSES_S", (0.01, 0.01))
     asked: list[str] = []
 
     async def slow(request: Request) -> tuple[int, bytes]:
@@ -268,7 +315,7 @@ async def test_an_outcome_that_is_not_known_yet_is_waited_for_and_then_asked_for
 
     async with running(slow) as server:
         paid, said = await send(server.url)
-    assert (paid.body["jobId"], len(asked), len(said)) == ("job", 2, 1)
+    assert (paid.job_id, len(asked), len(said)) == ("job", 2, 1)
     first, second = [
         request.headers["payment-signature"]
         for request in server.requests
@@ -278,13 +325,13 @@ async def test_an_outcome_that_is_not_known_yet_is_waited_for_and_then_asked_for
 
 
 async def test_progress_ends_at_the_size_of_the_file() -> None:
-    told: list[int] = []
+    told: list[tuple[int, int]] = []
     async with running(sold) as server:
-        await send(server.url, progress=told.append)
+        await send(server.url, progress=lambda *so_far: told.append(so_far))
     assert told == sorted(set(told))
-    assert told[-1] == len(BIG)
+    assert told[-1] == (len(BIG), len(BIG))
 
 
 async def test_no_server_is_one_sentence() -> None:
-    with pytest.raises(CliError, match="galaksio up"):
+    with pytest.raises(Unreachable, match="is the broker running"):
         await send(f"http://127.0.0.1:{free_port()}")

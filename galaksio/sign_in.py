@@ -4,7 +4,7 @@ import ipaddress
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from cli.config import CliError
+from galaksio.errors import TermsRefused
 from shared.sign_in import STATEMENT, SignInMessage, domain_of, parse_sign_in
 
 LONGEST_SIGN_IN = timedelta(minutes=15)
@@ -13,7 +13,7 @@ LONGEST_SIGN_IN = timedelta(minutes=15)
 def check_sign_in(text: str, *, url: str, address: str, chain_id: int, now: datetime) -> SignInMessage:
     """The sign-in in `text`, when it is one that this wallet may sign for the broker at `url`.
 
-    Raises `CliError` for any other text: a signature could be used elsewhere.
+    Raises `TermsRefused` for any other text: a signature could be used elsewhere.
     """
     try:
         message = parse_sign_in(text)
@@ -22,7 +22,7 @@ def check_sign_in(text: str, *, url: str, address: str, chain_id: int, now: date
         raise _not_signed("what it sent is not an EIP-4361 sign-in") from None
     if not _same_place(message.uri, url) or not _same_place(f"{_scheme(url)}://{message.domain}", _root(url)):
         raise _not_signed(
-            f"the sign-in is for {printable(message.uri)}, not for {url} (use that address, "
+            f"the sign-in is for {message.uri}, not for {url} (use that address, "
             "or set PUBLIC_BASE_URL on the broker)"
         )
     wrong = [
@@ -77,10 +77,5 @@ def _time(text: str) -> datetime:
     return time
 
 
-def printable(text: str) -> str:
-    """`text` without anything that could steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _not_signed(why: str) -> CliError:
-    return CliError(f"Nothing was signed: {why}.")
+def _not_signed(why: str) -> TermsRefused:
+    return TermsRefused(f"Nothing was signed: {why}.")
