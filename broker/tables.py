@@ -42,6 +42,7 @@ UNDO = text("undo_due IS NOT NULL")
 
 SETTLED = text("payments.state = 'settled'")
 OWED = text("refunds.state = 'owed'")
+"""Conditions in queries; without the table's name below, as an index wants them."""
 _SETTLED_ROWS, _OWED_ROWS = text("state = 'settled'"), text("state = 'owed'")
 
 jobs = Table(

@@ -49,7 +49,8 @@ async def test_revenue_is_told_apart_by_day_operation_and_provider(
     await settled(database, 5, amount=100_000, operation="store", provider="pinata")
     for state in ("reserved", "running", "ran", "settling", "voided", "rejected", "unknown"):
         await write_payment(database, ALICE, at_ms=now_ms, amount_atomic=7, state=state)
-    await write_payment(database, ALICE, at_ms=now_ms - 500, amount_atomic=9, chain_id=8453)
+    elsewhere = {"provider": "elsewhere"}
+    await write_payment(database, ALICE, at_ms=now_ms - 500, amount_atomic=9, chain_id=8453, job=elsewhere)
     found = (await books.read()).revenue
     assert (found.today.amountAtomic, found.week.amountAtomic, found.all.amountAtomic) == (
         "11",
