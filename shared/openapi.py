@@ -113,8 +113,7 @@ def _publish(
 
     def openapi() -> Document:
         if app.openapi_schema is None:
-            # Copied, because it shares its parts with the routes.
-            document = copy.deepcopy(build())
+            document = build()
             document["tags"] = [{"name": name, "description": text} for name, text in tags.items()]
             _complete(document, common, security)
             schemes = document["components"].setdefault("securitySchemes", {})
