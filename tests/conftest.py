@@ -28,7 +28,18 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("sandbox", "faults", "flows", "upstream", "executor", "attacks", "openapi", "docs", "devnet", "interop")
+LONGEST_FIRST = (
+    "sandbox",
+    "faults",
+    "flows",
+    "upstream",
+    "executor",
+    "attacks",
+    "openapi",
+    "docs",
+    "devnet",
+    "interop",
+)
 """Folders by how long their slowest module takes: parallel workers then end at about the same time."""
 MOST_WORKERS = 6
 """Each worker starts services of its own; more of them wait for each other more than they win."""
