@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from importlib import import_module
 from typing import Any
 
@@ -100,7 +101,7 @@ def uncounted() -> Any:
 
 
 def neighbours() -> Any:
-    """Quote, facilitator and executor in one ASGI function that looks at nothing it need not see."""
+    """Quote, facilitator, executor and a node of the chain in one ASGI function that sees what it needs."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -137,7 +138,16 @@ def _neighbour(path: str, body: bytes) -> dict[str, Any]:
     if path == "/settle":
         transaction = "0x" + secrets.token_hex(32)
         return {"success": True, "transaction": transaction, "network": NETWORK, "payer": _payer(body)}
+    if path == "/":
+        asked = json.loads(body or b"{}")
+        return {"jsonrpc": "2.0", "id": asked.get("id"), "result": _of_the_chain(asked.get("method"))}
     return ANSWERS.get(path, {"status": "ok"})
+
+
+def _of_the_chain(method: Any) -> Any:
+    if method == "eth_getBlockByNumber":
+        return {"number": "0x64", "hash": "0x" + "11" * 32, "timestamp": hex(int(time.time()))}
+    return hex(84532) if method == "eth_chainId" else "0x64"
 
 
 def _payer(body: bytes) -> str:

@@ -24,7 +24,9 @@ from tests.support.valkey import running_valkey
 from tests.support.wallets import Wallet, funded_wallet
 
 # How long an example takes says something about the machine, and nothing about the code.
-settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 TESTS = Path(__file__).parent
