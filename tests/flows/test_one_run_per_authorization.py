@@ -19,6 +19,8 @@ PARALLEL = 50
 STARTED = "Application startup complete"
 """What uvicorn says of each worker."""
 UNIQUE = {"code": "import os, time; time.sleep(0.3); print(os.urandom(16).hex())"}
+LONG = {"code": "import os, time; time.sleep(2); print(os.urandom(16).hex())"}
+"""Long enough to be seen running, however busy the machine is."""
 
 
 async def send_all(urls: list[str], path: str, headers: dict[str, str]) -> list[httpx.Response]:
@@ -121,14 +123,14 @@ async def test_a_broker_that_freezes_past_its_lease_does_not_pay_or_run_twice(
     """Stopped in the middle (as by a laptop's lid); the other broker carries on; then it wakes up."""
     with running_stack(tmp_path_factory.mktemp("frozen"), brokers=2, LEDGER_LEASE_S="1") as stack:
         wallet = funded_wallet(stack.devnet)
-        challenge = httpx.post(stack.broker + "/run", json=UNIQUE, trust_env=False, verify=False)
+        challenge = httpx.post(stack.broker + "/run", json=LONG, trust_env=False, verify=False)
         headers = wallet.pay_v2(challenge)
         async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
-            first = asyncio.create_task(client.post(stack.broker + "/run", json=UNIQUE, headers=headers))
+            first = asyncio.create_task(client.post(stack.broker + "/run", json=LONG, headers=headers))
             while await ledger_rows(stack, wallet) != [("running", 1)]:
                 await asyncio.sleep(0.01)
             with stack.frozen():
-                other = await client.post(stack.url("broker2") + "/run", json=UNIQUE, headers=headers)
+                other = await client.post(stack.url("broker2") + "/run", json=LONG, headers=headers)
             woken = await first
         assert other.status_code == 200, other.text
         assert (woken.status_code, woken.json()) == (200, other.json())
