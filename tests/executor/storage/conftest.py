@@ -1,6 +1,8 @@
 """Stores of both kinds, over databases of both kinds, with a clock that tests move."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,21 +109,33 @@ def kept(tmp_path: Path, database_url: str | None) -> Place:
     return folder_place(tmp_path / "home", database_url=database_url)
 
 
-@pytest.fixture
-async def storage(kept: Place, now: Now) -> AsyncIterator[Storage]:
-    made = Storage(kept.options, now)
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def storage_at_rest(place: Place, now: Now, patch: pytest.MonkeyPatch) -> AsyncIterator[Storage]:
+    """A store that sweeps only when a test says so: none of its own sweeps comes between two steps."""
+    made = Storage(place.options, now)
+    patch.setattr(made, "_do_chores", forever)
     await made.open()
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def other(kept: Place, now: Now, storage: Storage) -> AsyncIterator[Storage]:
+async def storage(kept: Place, now: Now, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Storage]:
+    async with storage_at_rest(kept, now, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+async def other(
+    kept: Place, now: Now, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Storage]:
     """A second executor on the same database and place."""
-    made = Storage(kept.options, now)
-    await made.open()
-    yield made
-    await made.close()
+    async with storage_at_rest(kept, now, monkeypatch) as made:
+        yield made
 
 
 async def chunks(data: bytes, size_bytes: int = 65_536) -> AsyncIterator[bytes]:
