@@ -14,16 +14,14 @@ from broker.clients import ExecutorClient, Unreachable
 from broker.operations import OPERATIONS
 from broker.payments.chain import Chain
 from broker.payments.checks import SETTLE_MARGIN_S
-from broker.payments.choice import alternatives_to
-from broker.payments.instructions import instructed, is_instructed
 from broker.payments.ledger import Ledger
-from broker.payments.records import JobRow, KeptResult, PaymentRow, Reservation
+from broker.payments.records import JobRow, KeptResult, LedgerError, PaymentRow, Reservation
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Settlement, Unknown
+from broker.payments.work import Worker
 from shared.clock import Clock
 from shared.errors import GalaksioError, Unavailable
 from shared.logs import get_logger
-from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
 
@@ -32,8 +30,6 @@ LONGEST_RETRY_MS = 300_000
 EXPIRY_MARGIN_S = 120
 """How long after `validBefore` an unused authorization is believed to stay unused: clocks differ."""
 UNDO_AT_ONCE, UNDO_AGAIN_MS = 16, 5_000
-RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
-"""Between the tries to reach the executor with work that is paid for."""
 PATIENCE_S = 600.0
 """How long such work is tried again before its price is owed back."""
 ALARM_AFTER = 10
@@ -66,6 +62,7 @@ class Fulfilment:
         self._ledger = ledger
         self._settlement = settlement
         self._executor = executor
+        self._worker = Worker(ledger, executor, clock)
         self._results = results
         self._chain = chain
         self._clock = clock
@@ -122,7 +119,7 @@ class Fulfilment:
         if again and not paid_ahead and self._too_late(payment):
             return Ended(await self._void(payment, job, "authorization_expired", undo=_leaves(job)))
         try:
-            job, done = await self._done(payment, job)
+            job, done = await self._worker.done(payment, job)
             kept = await self._results.keep(job.id, done)
         except Unreachable as error:
             if paid_ahead and self._patience_left(payment):
@@ -131,6 +128,8 @@ class Fulfilment:
             return await self._failed(payment, job, error)
         except GalaksioError as error:
             return await self._failed(payment, job, error)
+        except LedgerError:
+            raise  # another broker carries it on
         except Exception:
             log.exception("work_failed_unexpectedly", job_id=job.id)
             ours = Unavailable("the work could not be done for reasons of ours", code="internal_error")
@@ -140,23 +139,6 @@ class Fulfilment:
             await self._discard_upload(job)  # somebody else keeps it now, or it has become ours
         ended = Ended(payment) if paid_ahead else await self._ask(payment, tried_before=False)
         return replace(ended, kept=kept)
-
-    async def _done(self, payment: PaymentRow, job: JobRow) -> tuple[JobRow, dict[str, object]]:
-        """The work done, by its provider or by the next one when that fails; the job says by whom."""
-        if is_instructed(job.quote):
-            return job, instructed(job.id, job.operation, job.quote, payment.amount_atomic)
-        paid_ahead = payment.transaction_hash is not None
-        while True:
-            try:
-                return job, await self._do(payment, job)
-            except Unreachable:
-                raise
-            except GalaksioError as error:
-                others = alternatives_to(job.quote, job.provider, paid_ahead=paid_ahead)
-                if error.status < 500 or not others or not (paid_ahead or self._time_is_left(payment, job)):
-                    raise
-                log.warning("given_to_the_next", job_id=job.id, failed=job.provider, to=others[0])
-                job = await self._ledger.give_to(payment, job, others[0])
 
     async def _failed(self, payment: PaymentRow, job: JobRow, error: GalaksioError) -> Ended:
         """The work came to nothing: what was paid ahead is owed back, else nothing is charged."""
@@ -195,34 +177,8 @@ class Fulfilment:
         log.info("taken_back", job_id=job.id, operation=job.operation)
         return True
 
-    async def _do(self, payment: PaymentRow, job: JobRow) -> dict[str, object]:
-        """The answer of the job's provider. Paid ahead, an executor that is starting again is waited for."""
-        operation, limit_s = OPERATIONS[job.operation], job.time_limit_ms / 1000
-        spend_atomic = _may_spend(payment, job)
-        pauses = list(RETRY_PAUSES_S) if payment.transaction_hash is not None else []
-        while True:
-            try:
-                result = await self._executor.execute(
-                    job.id,
-                    operation.task_type,
-                    job.provider,
-                    job.task or {},
-                    limit_s,
-                    max_spend_atomic=spend_atomic,
-                )
-                break
-            except Unreachable:
-                if not pauses:
-                    raise
-            await asyncio.sleep(pauses.pop(0))
-        return completed(job, operation.read_result(result), payment.amount_atomic)
-
     def _patience_left(self, payment: PaymentRow) -> bool:
         return self._clock() - payment.created_at / 1000 < PATIENCE_S
-
-    def _time_is_left(self, payment: PaymentRow, job: JobRow) -> bool:
-        """Whether the authorization outlives another try at the work."""
-        return payment.valid_before > self._clock() + job.time_limit_ms / 1000 + SETTLE_MARGIN_S
 
     def _too_late(self, payment: PaymentRow) -> bool:
         return payment.valid_before < self._clock() + SETTLE_MARGIN_S / 2
@@ -284,30 +240,6 @@ class Fulfilment:
         return job
 
 
-def _may_spend(payment: PaymentRow, job: JobRow) -> int:
-    """What may be paid to others for the job, in atomic units: nothing before its customer has paid.
-
-    The provider that was chosen may take what it said. One that does its work instead may take as much as
-    the customer paid: the fee is given up before a customer is.
-    """
-    if payment.transaction_hash is None:
-        return 0
-    if job.provider != job.quote.get("provider"):
-        return payment.amount_atomic
-    return min(payment.amount_atomic, int(job.quote.get("price_atomic", 0)))
-
-
 def _leaves(job: JobRow) -> bool:
     """Whether the work leaves something behind when it is done."""
     return OPERATIONS[job.operation].leaves
-
-
-def completed(job: JobRow, result: dict[str, object], amount_atomic: int) -> dict[str, object]:
-    """A paid success as the client gets it (api.md, Broker)."""
-    return {
-        "jobId": job.id,
-        "status": "completed",
-        "provider": job.provider,
-        "price_usd": atomic_to_usd(amount_atomic),
-        "result": result,
-    }

@@ -6,13 +6,12 @@ strict headers → local checks → body → offer → reserve → verify → ru
 import asyncio
 import math
 import re
-from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
-from broker.addresses import public_address
 from broker.caches.tokens import Tokens
-from broker.operations import Shown, Work, told
+from broker.operations import Work
+from broker.payments.answers import Answers, pending
 from broker.payments.authorization import Payment, read_payment
 from broker.payments.checks import PaymentRefused, check_addressed_to_us, check_window
 from broker.payments.fulfilment import Ended, Fulfilment
@@ -20,25 +19,22 @@ from broker.payments.instructions import is_instructed
 from broker.payments.intake import Intake, Taken
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
-from broker.payments.paid_route import PAYMENT_REQUIRED, Call
+from broker.payments.paid_route import Call
 from broker.payments.pricing import Pricing
-from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, KeptResult, LedgerError, NewJob, PaymentRow
-from broker.payments.repeats import may_be_told_again
+from broker.payments.records import CAME_TO_NOTHING, IN_FLIGHT, LedgerError, NewJob, PaymentRow
 from broker.payments.results import Results
-from broker.payments.terms import Terms, challenge, receipt_header
+from broker.payments.terms import Terms
 from broker.payments.watch import Watch
 from broker.ratelimits import RateLimits
 from shared.clock import Clock
-from shared.errors import BadRequest, Conflict, GalaksioError, Unavailable
+from shared.errors import BadRequest, Conflict, Unavailable
 from shared.logs import get_logger, set_job_id
-from shared.money import atomic_to_usd
 
 log = get_logger(__name__)
 
 _OFFER_ID = re.compile(r"[0-9a-f-]{36}", re.ASCII)
 WAIT_S = 100.0
 """How long a second use of an authorization waits for the first before it is told to come back."""
-NO_STORE = {"Cache-Control": "no-store"}
 
 
 class PaymentGate:
@@ -60,29 +56,34 @@ class PaymentGate:
         clock: Clock,
         public_base_url: str | None,
     ) -> None:
+        self._answers = Answers(
+            terms=terms,
+            pricing=pricing,
+            ledger=ledger,
+            results=results,
+            tokens=tokens,
+            watch=watch,
+            public_base_url=public_base_url,
+        )
         self._terms = terms
-        self._pricing = pricing
         self._offers = offers
         self._ledger = ledger
         self._fulfilment = fulfilment
-        self._results = results
         self._intake = intake
-        self._tokens = tokens
         self._limits = limits
         self._watch = watch
         self._clock = clock
-        self._public_base_url = public_base_url
         self._running: set[asyncio.Task[Ended]] = set()
 
     async def answer(self, call: Call) -> Response:
         """Answer one request to a paid route. Raises `GalaksioError` for what is wrong with it."""
         payment = read_payment(call.scope["headers"])
         if call.upload is None and not call.body and not call.operation.empty_body:
-            return await self._discovery(call, payment)
+            return await self._answers.discovery(call, payment)
         if payment is None:
             work = await self._intake.look(call)
             await self._check(call, work)
-            return await self._challenge(call, work, *call.why)
+            return await self._answers.challenge(call, work, *call.why)
         if call.upload is not None:
             # Whoever does not pay does not get a stranger's file onto our disk either.
             await self._check_payer(payment)
@@ -118,7 +119,7 @@ class PaymentGate:
                 return await self._again(call, work, known)
             if isinstance(exc, BadRequest):
                 raise
-            return await self._challenge(call, work, exc.message, exc.code)
+            return await self._answers.challenge(call, work, exc.message, exc.code)
         await self._check(call, work)
         return await self._take(call, taken, payment, offer)
 
@@ -144,7 +145,9 @@ class PaymentGate:
         self._watch.check()
         work = taken.work
         requirements = (
-            self._terms.v1(offer, self._resource(call), call.operation.description).model_dump(by_alias=True)
+            self._terms.v1(offer, self._answers.resource(call), call.operation.description).model_dump(
+                by_alias=True
+            )
             if payment.version == 1
             else self._terms.v2_fields(offer)
         )
@@ -181,18 +184,18 @@ class PaymentGate:
     async def _answer_for(self, call: Call, work: Work, ended: Ended) -> Response:
         row = ended.payment
         if row.state == "settled" and ended.error is None:
-            return await self._deliver(call, row, ended.kept)
+            return await self._answers.deliver(call, row, ended.kept)
         if row.state == "settled":
-            raise await self._refund_owed(row)
+            raise await self._answers.refund_owed(row)
         if row.state == "unknown" or row.state in IN_FLIGHT:
-            return _pending(row.job_id)
+            return pending(row.job_id)
         if row.state == "rejected":
-            return await self._withhold(call, work, row)
+            return await self._answers.withhold(call, work, row)
         if ended.error is not None:
             ended.error.extra.setdefault("jobId", row.job_id)
             raise ended.error
         reason = ended.refusal or "invalid_payment"
-        return await self._challenge(call, work, f"the payment was refused: {reason}", reason)
+        return await self._answers.challenge(call, work, f"the payment was refused: {reason}", reason)
 
     # -- the same authorization again ----------------------------------------------------------
 
@@ -219,16 +222,16 @@ class PaymentGate:
             )
         row = await self._when_finished(row)
         if row.state == "settled":
-            return await self._deliver(call, row)
+            return await self._answers.deliver(call, row)
         if row.state == "rejected":
-            return await self._withhold(call, work, row)
+            return await self._answers.withhold(call, work, row)
         if row.state == "voided":
             raise Unavailable(
                 "the first use of this authorization failed; nothing was charged; send it again",
                 code="try_again",
                 retry_after_s=1,
             )
-        return _pending(row.job_id)
+        return pending(row.job_id)
 
     async def _when_finished(self, row: PaymentRow) -> PaymentRow:
         deadline = asyncio.get_running_loop().time() + WAIT_S
@@ -238,101 +241,3 @@ class PaymentGate:
             pause_s = min(pause_s * 1.5, 0.25)
             row = await self._ledger.payment(row.id) or row
         return row
-
-    # -- answers -------------------------------------------------------------------------------
-
-    async def _deliver(self, call: Call, row: PaymentRow, kept: KeptResult | None = None) -> Response:
-        """The kept result with its receipt, the same however often it is asked for."""
-        body: bytes | None
-        if kept is not None and kept.text is not None:
-            body = kept.text.encode()
-        else:
-            job = await self._ledger.job(row.job_id)
-            body = None if job is None else await self._results.read(job)
-        if body is None:
-            raise await self._refund_owed(row)
-        body = told(call.operation, body, Shown(self._address(call), self._tokens))
-        receipt = self._receipt(row, success=True, transaction=row.transaction_hash)
-        return Response(body, media_type="application/json", headers={**receipt, **NO_STORE})
-
-    async def _refund_owed(self, row: PaymentRow) -> GalaksioError:
-        """Paid ahead, and the work failed: what is owed back is said and can be looked up."""
-        refund = await self._ledger.refund_of(row.id)
-        if refund is None:
-            log.error("result_missing", payment_id=row.id, job_id=row.job_id)
-            return GalaksioError("the result of this payment cannot be found", code="result_missing")
-        amount = atomic_to_usd(refund["amount_atomic"])
-        return GalaksioError(
-            f"the provider failed after it was paid; ${amount} is owed back to {row.payer}",
-            status=502,
-            code="refund_owed",
-            extra={"jobId": row.job_id, "refund": {"state": refund["state"], "amountUsd": amount}},
-            headers=self._receipt(row, success=True, transaction=row.transaction_hash),
-        )
-
-    async def _withhold(self, call: Call, work: Work, row: PaymentRow) -> Response:
-        """The settlement was refused: no result, and a new payment is the right next step."""
-        reason = row.reason or "refused"
-        receipt = self._receipt(row, success=False, transaction="", error_reason=reason)
-        return await self._challenge(call, work, f"settlement refused: {reason}", reason, receipt)
-
-    async def _challenge(
-        self,
-        call: Call,
-        work: Work,
-        error: str,
-        code: str = PAYMENT_REQUIRED,
-        receipt: dict[str, str] | None = None,
-    ) -> Response:
-        self._watch.check()
-        offer = await self._pricing.offer(
-            call.operation, work, call.offer_hash(work), work_is_done=receipt is not None
-        )
-        if code == PAYMENT_REQUIRED:
-            may_be_told_again(call.scope, offer.told_until_ms)
-        return challenge(
-            self._terms,
-            offer,
-            call.operation,
-            self._resource(call),
-            error=error,
-            code=code,
-            headers=receipt,
-            html=call.wants_html,
-        )
-
-    async def _discovery(self, call: Call, payment: Payment | None) -> Response:
-        """An empty body: the starting price and the input schema, for crawlers. It cannot be paid."""
-        if payment is not None:
-            raise BadRequest("the body is empty; send a JSON object", code="body_required")
-        self._watch.check()
-        return challenge(
-            self._terms,
-            await self._pricing.starting_offer(call.operation, call.method, call.route),
-            call.operation,
-            self._resource(call),
-            error="payment required; this is the starting price: send your request to learn its own",
-            with_schema=True,
-            html=call.wants_html,
-        )
-
-    def _receipt(self, row: PaymentRow, **fields: Any) -> dict[str, str]:
-        return receipt_header(row.x402_version, self._terms.network, payer=row.payer, **fields)
-
-    def _resource(self, call: Call) -> str:
-        """The absolute address of what is sold."""
-        return self._address(call) + call.path
-
-    def _address(self, call: Call) -> str:
-        return public_address(call.scope, self._public_base_url)
-
-
-def _pending(job_id: str) -> Response:
-    """202: work or settlement is not known to be finished. Never a 402, which would be paid again."""
-    body = {
-        "jobId": job_id,
-        "status": "running",
-        "message": "the outcome of this payment is not known yet; do not pay again, ask for the job",
-    }
-    headers = {"Location": f"/status/{job_id}", "Retry-After": "2", **NO_STORE}
-    return JSONResponse(body, 202, headers=headers)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.clients import Unreachable
-from broker.payments import fulfilment as carrying
+from broker.payments import work
 from broker.payments.authorization import Authorization
 from broker.payments.fulfilment import PATIENCE_S, Ended, Fulfilment
 from broker.payments.ledger import Ledger
@@ -104,7 +104,7 @@ class World:
 
 @pytest.fixture
 def world(ledger: Ledger, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(carrying, "RETRY_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(work, "RETRY_PAUSES_S", (0.0, 0.0))
     executor: Any = Executor()
     facilitator: Any = Facilitator()
     fulfilment = Fulfilment(

@@ -16,24 +16,11 @@ import httpx
 import pytest
 
 from tests.flows.test_payments_api import BROWSER
+from tests.support.browser import CHROMIUM, HEADLESS, REASON
 from tests.support.services import Stack
 
-CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="neither chromium nor google-chrome is installed")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--no-proxy-server",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=REASON)
+FLAGS = (*HEADLESS, "--hide-scrollbars", "--enable-logging=stderr")
 DARK = "--blink-settings=preferredColorScheme=0"
 MEASURE = """<!doctype html><iframe style="width:%dpx;height:900px;border:0"></iframe><pre id="seen"></pre>
 <script>

@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 CHROMIUM = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
 REASON = "neither chromium nor google-chrome is installed"
 PATIENCE_S = 60.0
-FLAGS = (
+HEADLESS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -28,8 +28,8 @@ FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--no-proxy-server",
-    "--remote-debugging-port=0",
 )
+FLAGS = (*HEADLESS, "--remote-debugging-port=0")
 
 
 @dataclass

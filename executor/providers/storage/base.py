@@ -1,6 +1,7 @@
 """What the providers share that sell the keeping of content: the content as a file, and one result."""
 
 import re
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ _CID = re.compile(r"Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{58,110}")
 GATEWAY = "https://gateway.pinata.cloud/ipfs"
 
 
-class RemoteStorage(Remote):
+class RemoteStorage(Remote, ABC):
     """A subclass says what it takes, and hands the content over in `_keep`."""
 
     kind = "storage"
@@ -37,9 +38,9 @@ class RemoteStorage(Remote):
             # An upload stays: its sender drops it once the result is kept, or it ends by itself.
             return await self._keep(task, content)
 
+    @abstractmethod
     async def _keep(self, task: Task, content: Content) -> StoreResult:
         """Hand `content` over. Raises `UpstreamError`."""
-        raise NotImplementedError
 
     def _kept(
         self, content: Content, url: str, receipt: Receipt | None, *, cid: str | None = None, **extras: Any
