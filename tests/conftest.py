@@ -5,6 +5,7 @@ what belongs to the machine is shared: take ports from `tests.support.ports`, lo
 by your pid, and wait for what you expect instead of sleeping for as long as it takes on an idle machine.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -74,6 +75,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return False, turns[item.path], LONGEST_FIRST.index(folder)
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """The modules and the thousands of tests stay: collecting garbage need not look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _folder(item: pytest.Item) -> str:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import httpx
 import respx
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from broker.main import create_app
+from broker.payments.chain import Chain
 from broker.payments.paid_route import Call, Gate
 from broker.settings import BrokerSettings
 from shared.settings import load_settings
@@ -21,6 +23,8 @@ from tests.attacks.neighbours import PRICE_ATOMIC, quote_list
 from tests.broker.conftest import HOST, FakeClock
 
 BODY = b'{"code": "print(1)"}'
+NOWHERE = "http://127.0.0.1:9"
+"""Refuses at once: the public facilitator and node are not asked by tests."""
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -122,10 +126,13 @@ class Shop:
 @asynccontextmanager
 async def open_shop(home: Path, **settings: str) -> AsyncIterator[Shop]:
     """A broker with its own ledger in `home`."""
-    values = {"GALAKSIO_HOME": str(home), "X402_WALLET_ADDRESS": HOST, **settings}
+    nowhere = {"X402_FACILITATOR_URL": NOWHERE, "CHAIN_RPC_URL": NOWHERE}
+    values = {"GALAKSIO_HOME": str(home), "X402_WALLET_ADDRESS": HOST, **nowhere, **settings}
     clock = FakeClock()
     app = create_app(load_settings(BrokerSettings, values), clock)
-    with respx.mock(assert_all_called=False) as remote:
+    # web3 asks a node that refuses five times over two seconds.
+    no_node = patch.object(Chain, "head", AsyncMock(return_value=None))
+    with no_node, respx.mock(assert_all_called=False) as remote:
         async with app.router.lifespan_context(app):
             gate = CountingGate(app.state.gate)
             app.state.gate = gate

@@ -8,9 +8,9 @@ from broker.ratelimits import RateLimited, RateLimitMiddleware, RateLimits, pars
 from shared.errors import StartupError
 
 
-def limits(per_ip: str = "3/minute", redis_url: str | None = None, *proxies: str) -> RateLimits:
+def limits(per_ip: str = "3/day", redis_url: str | None = None, *proxies: str) -> RateLimits:
     return RateLimits(
-        parse_limit(per_ip, "A"), parse_limit("2/minute", "B"), redis_url, parse_proxies(proxies)
+        parse_limit(per_ip, "A"), parse_limit("2/day", "B"), redis_url, parse_proxies(proxies)
     )
 
 
@@ -35,11 +35,11 @@ async def test_one_address_is_slowed_down_and_another_is_not() -> None:
 
 
 async def test_forwarded_addresses_are_believed_only_from_trusted_proxies() -> None:
-    async with client(limits("1/minute", None, "10.0.0.0/8"), "192.0.2.1") as stranger:
+    async with client(limits("1/day", None, "10.0.0.0/8"), "192.0.2.1") as stranger:
         for number, expected in ((1, 200), (2, 429)):
             answer = await stranger.get("/", headers={"X-Forwarded-For": f"198.51.100.{number}"})
             assert answer.status_code == expected, "a stranger cannot become somebody else"
-    async with client(limits("1/minute", None, "10.0.0.0/8"), "10.0.0.9") as proxy:
+    async with client(limits("1/day", None, "10.0.0.0/8"), "10.0.0.9") as proxy:
         for chain, expected in (
             ("198.51.100.1", 200),
             ("198.51.100.2", 200),
@@ -52,14 +52,14 @@ async def test_forwarded_addresses_are_believed_only_from_trusted_proxies() -> N
 
 async def test_a_line_that_the_client_wrote_is_not_taken_for_the_proxys() -> None:
     """The proxy adds a header line of its own behind the client's."""
-    async with client(limits("1/minute", None, "10.0.0.0/8"), "10.0.0.9") as proxy:
+    async with client(limits("1/day", None, "10.0.0.0/8"), "10.0.0.9") as proxy:
         for number, expected in ((1, 200), (2, 429)):
             lines = [("X-Forwarded-For", f"198.51.100.{number}"), ("X-Forwarded-For", "203.0.113.1")]
             assert (await proxy.get("/", headers=lines)).status_code == expected
 
 
 async def test_a_request_that_is_counted_twice_costs_one() -> None:
-    counted = limits("2/minute")
+    counted = limits("2/day")
     once, again, over = ({"type": "http", "client": ("192.0.2.1", 1), "headers": []} for _ in range(3))
     for scope in (once, once, again):
         await counted.count_request(scope)
@@ -78,7 +78,7 @@ async def test_a_wallet_has_a_limit_of_its_own() -> None:
 
 
 async def test_without_its_storage_nobody_is_refused() -> None:
-    broken = limits("1/minute", "redis://127.0.0.1:9/0")
+    broken = limits("1/day", "redis://127.0.0.1:9/0")
     for _ in range(2):
         await broken.count_request({"type": "http", "client": ("192.0.2.1", 1), "headers": []})
 

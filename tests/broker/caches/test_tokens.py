@@ -114,7 +114,7 @@ async def test_a_token_opens_its_own_cache_in_any_of_the_places_it_may_stand(
 async def test_wrong_tokens_are_limited_by_address_and_paid_operations_are_not(
     tmp_path: Path, valkey_url: str
 ) -> None:
-    app = create_app(settings(tmp_path, None, RATE_LIMIT_PER_IP="5/minute"))
+    app = create_app(settings(tmp_path, None, RATE_LIMIT_PER_IP="5/day"))
     async with app.router.lifespan_context(app):
         # The limits of this process, and the caches of another setting's server.
         app.state.caches = open_caches(valkey_url, None, max_bytes=2**20)
