@@ -60,12 +60,16 @@ _INTERNAL = "InternalToken"
 
 
 def refusals(texts: Mapping[int, str]) -> Responses:
-    """Answers with the house's error body, each status with what it means."""
+    """Answers with the house's error body, each status with what it means.
+
+    The body is named by reference: FastAPI would make a validator of the same model for each of hundreds.
+    """
+    body = {"application/json": {"schema": {"$ref": REFERENCE.format(model="ErrorBody")}}}
     return {
         status: {
-            "model": ErrorBody,
             "description": text,
-            **({"headers": RETRY_AFTER} if status in _WAITING else {}),
+            "content": copy.deepcopy(body),
+            **({"headers": copy.deepcopy(RETRY_AFTER)} if status in _WAITING else {}),
         }
         for status, text in texts.items()
     }
@@ -195,6 +199,4 @@ def _is_never_wrong(parameter: dict[str, Any]) -> bool:
 def _add(answers: dict[str, Any], more: Responses) -> None:
     """Declare `more` where the route itself says nothing of them."""
     for status, answer in more.items():
-        declared = {name: value for name, value in answer.items() if name != "model"}
-        declared["content"] = {"application/json": {"schema": {"$ref": REFERENCE.format(model="ErrorBody")}}}
-        answers.setdefault(str(status), copy.deepcopy(declared))
+        answers.setdefault(str(status), copy.deepcopy(answer))

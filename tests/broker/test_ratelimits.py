@@ -9,9 +9,7 @@ from shared.errors import StartupError
 
 
 def limits(per_ip: str = "3/day", redis_url: str | None = None, *proxies: str) -> RateLimits:
-    return RateLimits(
-        parse_limit(per_ip, "A"), parse_limit("2/day", "B"), redis_url, parse_proxies(proxies)
-    )
+    return RateLimits(parse_limit(per_ip, "A"), parse_limit("2/day", "B"), redis_url, parse_proxies(proxies))
 
 
 def client(rate_limits: RateLimits, peer: str) -> httpx.AsyncClient:
