@@ -57,7 +57,7 @@ def test_nothing_runs_when_at_verify_the_facilitator(
     answer = pay(world, broker, wallet, body)
     assert (answer.status_code, answer.json()["code"]) == (503, "facilitator_unavailable"), answer.text
     assert int(answer.headers["Retry-After"]) > 0
-    assert time.monotonic() - began < FACILITATOR_TIMEOUT_S + 2
+    assert time.monotonic() - began < FACILITATOR_TIMEOUT_S + 10
     world.assert_nothing_sold(wallet, body)
 
 
@@ -170,7 +170,7 @@ def test_the_outcome_is_pending_when_at_settlement_the_facilitator(
     world.facilitator.on_settle = always(BROKEN[fault])
     began = time.monotonic()
     answer = pay(world, broker, wallet, body, version)
-    assert time.monotonic() - began < FACILITATOR_TIMEOUT_S + 2
+    assert time.monotonic() - began < FACILITATOR_TIMEOUT_S + 10
     assert_pending(world, broker, wallet, answer)
     assert world.runs(body) == 1
 

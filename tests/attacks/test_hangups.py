@@ -166,7 +166,7 @@ def test_hundreds_of_half_sent_requests_do_not_keep_a_paying_client_waiting(
         began = time.monotonic()
         headers = wallet.pay_v2(challenge_of(broker, body))
         assert broker.post("/run", json=body, headers=headers).status_code == 200
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15
     finally:
         for connection in idle:
             connection.close()

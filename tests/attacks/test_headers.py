@@ -85,7 +85,7 @@ def test_five_thousand_headers_do_not_hurt(world: World, broker: httpx.Client) -
     began = time.monotonic()
     status, _, _ = world.raw(http_request(body, *((f"X-Junk-{number}", "x") for number in range(5_000))))
     assert status in {0, 400, 402, 431}
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert world.runs(body) == 0
     challenge_of(broker, body)
 

@@ -69,9 +69,9 @@ async def test_a_megabyte_of_stdin_arrives_whole(run: Run) -> None:
 async def test_the_wall_clock_ends_a_run(run: Run) -> None:
     started = time.monotonic()
     result = await run("while True: pass", timeout=0.5)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
     assert (result.timed_out, result.exit_code, result.signal) == (True, None, "SIGKILL")
-    assert 450 <= result.execution_time < 2500
+    assert 450 <= result.execution_time < 8000
 
 
 async def test_a_flood_of_output_is_cut_and_stopped(run: Run) -> None:

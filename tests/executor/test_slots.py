@@ -153,9 +153,9 @@ async def test_the_core_is_free_once_the_code_has_ended_the_memory_when_all_is_g
         assert (slots.free, slots.waiting) == (0, 2)
         first.code_ended()
         first.code_ended()  # said twice, meant once
-        await asyncio.wait_for(small, 1)
+        await asyncio.wait_for(small, 10)
         assert (slots.free, slots.waiting) == (1, 1)
-    await asyncio.wait_for(large, 1)
+    await asyncio.wait_for(large, 10)
     assert (slots.free, slots.waiting, slots.accepts(1000)) == (1, 0, True)
 
 

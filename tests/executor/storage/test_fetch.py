@@ -468,14 +468,14 @@ async def test_a_compressed_answer_is_not_taken(internet: Internet, name: str, v
 
 async def test_a_file_that_drips_is_given_up_at_the_time_limit(internet: Internet) -> None:
     internet.pages["/drip"] = Page((b"x",) * 1000, pause_s=0.05)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         with pytest.raises(Unreachable, match="in time"):
             await fetched(internet, internet.url_of("/drip"), timeout_s=0.5)
 
 
 async def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(internet: Internet) -> None:
     internet.pages["/silent"] = Page((b"x", b"y"), pause_s=30)
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(15):
         with pytest.raises(Unreachable, match="in time"):
             await fetched(internet, internet.url_of("/silent"), timeout_s=20, read_timeout_s=0.3)
 
@@ -483,7 +483,7 @@ async def test_a_server_that_falls_silent_is_given_up_before_the_time_limit(inte
 async def test_a_server_that_does_not_take_the_connection_is_given_up(internet: Internet) -> None:
     with full_listener() as port:
         internet.ports[80] = port
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(15):
             with pytest.raises(Unreachable, match="in time"):
                 await fetched(internet, internet.url_of("/file.bin"), timeout_s=20, connect_timeout_s=0.3)
 
@@ -552,7 +552,7 @@ async def test_measuring_has_a_shorter_time_limit_of_its_own(internet: Internet)
         await asyncio.sleep(30)
         return [ADDRESS]
 
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(15):
         with pytest.raises(Unreachable, match="in time"):
             await measured(internet, "http://a.example.org/", lookup=silent, measure_timeout_s=0.2)
 
