@@ -179,7 +179,7 @@ def _capability(row: _Row) -> Capability:
     languages = row.languages
     return Capability(
         broken=broken,
-        busy=_busy(row.retry_after_s) if row.accepting is False else None,
+        busy=_busy(row) if row.accepting is False else None,
         languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
         networks=row.networks,
@@ -189,10 +189,11 @@ def _capability(row: _Row) -> Capability:
     )
 
 
-def _busy(retry_after_s: float | None) -> Refusal:
-    wait_s = BUSY_RETRY_S if retry_after_s is None else math.ceil(retry_after_s)
+def _busy(row: _Row) -> Refusal:
+    wait_s = BUSY_RETRY_S if row.retry_after_s is None else math.ceil(row.retry_after_s)
     return Refusal(
         code=EXECUTOR_BUSY,
-        reason="the executor takes no further work now: its slots and queue are full, or it is stopping",
+        reason=row.reason
+        or "the executor takes no further work now: its slots and queue are full, or it is stopping",
         retry_after_s=min(max(wait_s, 1), MAX_RETRY_S),
     )

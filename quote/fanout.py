@@ -10,12 +10,11 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from quote.asks import Ask
-from quote.breaker import Resting
 from quote.capabilities import Capabilities
 from quote.horizon import Horizon, look
 from quote.kept import FAILED_S
 from quote.measures import Measures
-from quote.providers.base import Decline, Failed, Price, QuoteProvider
+from quote.providers.base import Decline, Failed, Price, QuoteProvider, Resting
 from quote.selection import Record, select
 from shared.clock import Clock, iso
 from shared.errors import BadRequest

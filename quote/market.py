@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 
-from quote.breaker import Breaker
 from quote.horizon import used
 from quote.kept import Keeping, Kept
 from quote.measures import Measures
-from quote.providers.base import Decline, Failed
+from quote.providers.base import Decline, Failed, Resting
 from quote.shelf import Shelf, name_of
+from shared.breaker import Breaker
 from shared.clock import Clock, system_clock
 from shared.logs import get_logger
 
@@ -81,7 +81,7 @@ class Market:
         return await self._shelf.answers() if self._shelf.shared else None
 
     def breaker(self, provider: str) -> Breaker:
-        return self._breakers.setdefault(provider, Breaker(self._clock))
+        return self._breakers.setdefault(provider, Breaker(self._clock, Resting))
 
     async def ask(self, provider: str, key: str, fetch: Fetch) -> dict[str, Any]:
         """The answer to `key`, which nobody may change.

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from quote.breaker import Breaker, Resting
 from quote.capabilities import Capabilities, Capability, Needs
 from quote.market import Market
-from quote.providers.base import QuoteProvider
+from quote.providers.base import QuoteProvider, Resting
+from shared.breaker import Breaker
 from shared.quotes import PROVIDER_DISABLED, PROVIDER_FAILING, ProviderList, ProviderRow, Refusal
 
 

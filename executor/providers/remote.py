@@ -3,11 +3,21 @@
 Their text is never passed on but for the fields that providers.md lists, each of a limited length.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from executor.providers.base import Context, ProviderStatus, Task
 from executor.upstream.base import Answer, Order, Receipt, Spending
-from executor.upstream.errors import UpstreamOff, UpstreamRefused
+from executor.upstream.errors import (
+    UpstreamError,
+    UpstreamOff,
+    UpstreamOverBudget,
+    UpstreamRefused,
+    UpstreamResting,
+)
+from shared.breaker import Breaker
+from shared.clock import Clock, system_clock
 from shared.errors import GalaksioError
 from shared.logs import get_logger
 from shared.money import atomic_to_usd
@@ -17,6 +27,7 @@ log = get_logger(__name__)
 
 SPENT_RETRY_S = 60
 """When to ask again after everything that may be spent was spent: caps are for a day, and end at any time."""
+KEEPS_FAILING = "it kept failing at what it was asked for, so nothing is paid to it for a while"
 MAX_TEXT = 2000
 """Characters of one documented field that is passed on."""
 
@@ -33,8 +44,11 @@ class Remote:
 
     kind = ""
 
-    def __init__(self, context: Context, name: str, *, sends_files: bool = False) -> None:
+    def __init__(
+        self, context: Context, name: str, *, sends_files: bool = False, clock: Clock = system_clock
+    ) -> None:
         self.name = name
+        self._breaker = Breaker(clock, self._resting)
         self._context = context
         self._upstream = context.upstream
         self._chosen = name in context.settings.remote_providers
@@ -47,18 +61,25 @@ class Remote:
         """Nothing to close."""
 
     def status(self) -> ProviderStatus:
-        """`disabled` where it is not wanted or cannot be paid; not `accepting` when all money is spent."""
+        """`disabled` where it is not wanted or cannot be paid.
+
+        Not `accepting` when all money is spent, or for a while after it did not do what it was paid for.
+        """
         if reason := self._off():
             return ProviderStatus(name=self.name, kind=self.kind, status="disabled", reason=reason)
         means = self._upstream.means()
-        accepting = means.spendable_atomic > 0
+        reason, retry_after_s = "", None
+        if means.spendable_atomic <= 0:
+            reason, retry_after_s = "all that may be spent on other providers now is spent", SPENT_RETRY_S
+        elif self._breaker.circuit == "open":
+            reason, retry_after_s = KEEPS_FAILING, self._breaker.rests_s or 1
         return ProviderStatus(
             name=self.name,
             kind=self.kind,
             status="available",
-            reason="" if accepting else "all that may be spent on other providers now is spent",
-            accepting=accepting,
-            retry_after_s=None if accepting else SPENT_RETRY_S,
+            reason=reason,
+            accepting=not reason,
+            retry_after_s=retry_after_s,
             networks=means.networks,
             spendable_atomic=means.spendable_atomic,
         )
@@ -77,12 +98,29 @@ class Remote:
         if reason := self._off():
             raise UpstreamOff(f"{self.name} is off here: {reason}.")
 
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Around what is bought and what is made of the answer: who keeps failing is not paid for a while."""
+        try:
+            yield
+        except (UpstreamOff, UpstreamOverBudget, UpstreamResting):
+            self._breaker.undecided()
+            raise
+        except UpstreamError:
+            self._breaker.failed()
+            log.warning("upstream_failed", provider=self.name, circuit=self._breaker.circuit)
+            raise
+        except BaseException:
+            self._breaker.undecided()
+            raise
+        self._breaker.succeeded()
+
     async def _buy(self, task: Task, order: Order) -> Answer:
         """The answer to an order that is sold, with status 200 or 201.
 
         Raises `UpstreamRefused` for any other, and what `Upstream.send` does.
         """
-        spending = Spending(task.job_id, self.name, task.max_spend_atomic)
+        spending = Spending(task.job_id, self.name, task.max_spend_atomic, self._breaker.begin)
         answer = await self._upstream.send(order, spending)
         if answer.status not in (200, 201):
             raise self._refused(f"answered {answer.status}")
@@ -99,6 +137,10 @@ class Remote:
         if said.get("success") is False:
             raise self._refused("says that it did not do the work")
         return said
+
+    def _resting(self, retry_after_s: int) -> UpstreamError:
+        text = f"{self.name}: {KEEPS_FAILING}; it is tried again in {retry_after_s} s."
+        return UpstreamResting(text, retry_after_s=retry_after_s)
 
     def _refused(self, what: str) -> UpstreamRefused:
         return UpstreamRefused(f"{self.name} {what}, and not with the work.")

@@ -1,7 +1,7 @@
 """How providers ask other people's servers, and what may be paid for it (providers.md, Paying upstream)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,12 +11,14 @@ from typing import Any, Protocol
 class Spending:
     """For whom money may move. `limit_atomic` bounds all that the job spends, at all providers together.
 
-    In 10^-6 USD; None: as much as the host allows for one call.
+    In 10^-6 USD; None: as much as the host allows for one call. `before_paying` is asked before anything new
+    is paid, and raises where nothing should be; what was paid before is sent again without it.
     """
 
     job_id: str
     provider: str
     limit_atomic: int | None
+    before_paying: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 UpstreamError
 ├── UpstreamOff          503 nothing can be paid here
 ├── UpstreamOverBudget   503 it costs more than may be spent; nothing was paid
+├── UpstreamResting      503 it kept failing, and is not paid for now
 ├── UpstreamUnreachable  502 nothing was sent, and nothing was paid
 ├── UpstreamRefused      502 it answered, and not with the work
 └── UpstreamLost         502 nobody knows whether it did the work
@@ -26,6 +27,11 @@ class UpstreamOff(UpstreamError):
 class UpstreamOverBudget(UpstreamError):
     status = 503
     code = "upstream_over_budget"
+
+
+class UpstreamResting(UpstreamError):
+    status = 503
+    code = "upstream_resting"
 
 
 class UpstreamUnreachable(UpstreamError):

@@ -101,6 +101,7 @@ class HTTPayer:
         name = spending.provider
         challenge = understand(name, asked.status_code, dict(asked.headers), asked.content)
         wanted = choose(name, challenge, self._network, None, anywhere=True)
+        spending.before_paying()
         payment = await self._journal.reserve(draft_of(order, wanted, NAME), spending, lambda: None)
         if payment.takes > 1:
             raise _ordered_before(spending)

@@ -105,6 +105,7 @@ class Payer:
         check_place(name, order.url, self._network)
         challenge = understand(name, response.status_code, dict(response.headers), response.content)
         wanted = choose(name, challenge, self._network, self._wallet.address)
+        spending.before_paying()
         usd = atomic_to_usd(wanted.price_atomic)
         if not await self._purse.holds(wanted.price_atomic):
             raise UpstreamOverBudget(f"{name} asks for ${usd}, and the executor's wallet holds less.")

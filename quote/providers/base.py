@@ -25,6 +25,14 @@ class Failed(Decline):
     """This provider names no price because something is wrong with it; the text says what."""
 
 
+class Resting(Decline):
+    """It is not asked, because it kept failing. `retry_after_s` is when it will be."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"it keeps failing: it is asked again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 @dataclass(frozen=True)
 class Price:
     """A price in atomic units (10^-6 USD), and whether the executor can do the work now.

@@ -19,6 +19,7 @@ from x402 import x402Client
 from x402.http.clients import x402HttpxClient
 from x402.mechanisms.evm.exact.register import register_exact_evm_client
 
+from shared.breaker import FAILURES
 from tests.support.ports import free_port
 from tests.support.services import HOST_WALLET, Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet, new_wallet, receipt_of
@@ -318,6 +319,22 @@ async def test_instructions_are_enough_for_a_stock_client_to_buy_the_work_itself
     assert answer.json()["output"] == "myself\n"
     moved = tuple(now - then for now, then in zip(clouds.purses(customer, merit), before, strict=True))
     assert moved == (-FEE_ATOMIC - 2_500, FEE_ATOMIC, 0, 2_500)
+
+
+def test_one_that_keeps_failing_is_neither_paid_nor_offered(clouds: Clouds, customer: Wallet) -> None:
+    """The last test of these clouds: merit-systems rests for half a minute after it."""
+    merit = clouds.upstreams.merit_systems
+    merit.fail_after_payment = True
+    challenges = [clouds.http.post("/run", json=code(f"print({number})")) for number in range(FAILURES + 1)]
+    for number, challenge in enumerate(challenges):
+        body, headers = code(f"print({number})"), customer.pay_v2(challenge)
+        done = clouds.http.post("/run", json=body, headers=headers).json()
+        assert (done["provider"], done["result"]["stdout"]) == ("local", f"{number}\n")
+        paid_rows = clouds.spent_rows(done["jobId"])
+        assert len(paid_rows) == (1 if number < FAILURES else 0), "the last one was not paid for in vain"
+    until(lambda: clouds.quote("run", **PYTHON)["best"]["provider"] == "local", "it is not offered")
+    (row,) = [row for row in clouds.quote("run", **PYTHON)["quotes"] if row["provider"] == "merit-systems"]
+    assert "kept failing" in json.dumps(row)
 
 
 def test_an_empty_purse_sells_nothing_of_others(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from quote import market as market_module
-from quote.breaker import FAILURES
 from quote.horizon import look
 from quote.kept import DUE, FAILED_S, LEFT_S, SHORTER
 from quote.market import Market
 from quote.providers.base import Decline, Failed
+from shared.breaker import FAILURES
 
 TTL_S = 300.0
 

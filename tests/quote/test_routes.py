@@ -11,10 +11,10 @@ import pytest
 
 import quote.main
 from quote.asks import kinds_asked
-from quote.breaker import FAILURES
 from quote.market import Market
 from quote.providers.base import Context, Decline, Failed, Price
 from quote.settings import QuoteSettings
+from shared.breaker import FAILURES
 from shared.errors import BadRequest
 from shared.quotes import Kind
 from shared.settings import load_settings

@@ -11,10 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from quote import shelf as shelf_module
-from quote.breaker import FAILURES
 from quote.market import Market
 from quote.providers.base import Decline, Failed
 from quote.shelf import Shelf, name_of
+from shared.breaker import FAILURES
 from shared.errors import StartupError
 from tests.quote.test_market import Provider, settled
 from tests.support.ports import free_port

@@ -60,11 +60,12 @@ class Xcache(Remote):
             json={"region": region},
             timeout_s=CREATE_TIMEOUT_S,
         )
-        answer = await self._buy(task, order)
-        said = self._object(answer.body)
-        cache_id, operations = said.get("id"), said.get("operations", OPERATIONS_INCLUDED)
-        if not is_own_id(cache_id) or not isinstance(operations, int) or isinstance(operations, bool):
-            raise self._refused("answered without the id of a cache")
+        with self._judged():
+            answer = await self._buy(task, order)
+            said = self._object(answer.body)
+            cache_id, operations = said.get("id"), said.get("operations", OPERATIONS_INCLUDED)
+            if not is_own_id(cache_id) or not isinstance(operations, int) or isinstance(operations, bool):
+                raise self._refused("answered without the id of a cache")
         return CreatedAtXcache(
             cache_id=str(cache_id),
             region=region,

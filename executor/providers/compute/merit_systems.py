@@ -54,10 +54,11 @@ class MeritSystems(Remote):
             max_bytes=MAX_ANSWER_BYTES,
         )
         began_s = time.monotonic()
-        answer = await self._buy(task, order)
-        took_ms = round((time.monotonic() - began_s) * 1000)
-        said = self._object(answer.body)
-        output, error = self._said(said)
+        with self._judged():
+            answer = await self._buy(task, order)
+            took_ms = round((time.monotonic() - began_s) * 1000)
+            said = self._object(answer.body)
+            output, error = self._said(said)
         stdout, stdout_cut = _cut(output)
         stderr, stderr_cut = _cut(error or "")
         return RemoteRun(

@@ -36,7 +36,8 @@ class RemoteStorage(Remote, ABC):
             if content.size_bytes > self.max_bytes:
                 raise NotOffered(f"{self.name} takes {self.max_bytes} bytes at the most.")
             # An upload stays: its sender drops it once the result is kept, or it ends by itself.
-            return await self._keep(task, content)
+            with self._judged():
+                return await self._keep(task, content)
 
     @abstractmethod
     async def _keep(self, task: Task, content: Content) -> StoreResult:

@@ -49,6 +49,7 @@ class PlainUpstream:
         return self.can
 
     async def send(self, order: Order, spending: Spending) -> Answer:
+        spending.before_paying()
         self.sent.append((order, spending))
         body: dict[str, Any] = {} if order.json is None else {"json": order.json}
         if order.file is not None:

@@ -1,6 +1,6 @@
 """A payer under test, and a look into its journal."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from executor.settings import ExecutorSettings
 from executor.upstream.base import Answer, Order, Spending
+from executor.upstream.errors import UpstreamResting
 from executor.upstream.opening import choose_upstream
 from executor.upstream.payer import Payer
 from executor.upstream.tables import payments
@@ -51,8 +52,18 @@ async def rows(home: Path, url: str | None = None) -> list[dict[str, Any]]:
         await database.close()
 
 
-def spending(job_id: str = "job", provider: str = "merit-systems", limit: int | None = DOLLAR) -> Spending:
-    return Spending(job_id, provider, limit)
+def spending(
+    job_id: str = "job",
+    provider: str = "merit-systems",
+    limit: int | None = DOLLAR,
+    before_paying: Callable[[], None] = lambda: None,
+) -> Spending:
+    return Spending(job_id, provider, limit, before_paying)
+
+
+def refusing() -> None:
+    """Nothing new is to be paid."""
+    raise UpstreamResting("not now")
 
 
 def run(upstreams: Upstreams, snippet: str = "print(6 * 7)", **more: Any) -> Order:

@@ -16,13 +16,14 @@ from executor.upstream.errors import (
     UpstreamOff,
     UpstreamOverBudget,
     UpstreamRefused,
+    UpstreamResting,
     UpstreamUnreachable,
 )
 from executor.upstream.httpayer import HTTPayer
 from executor.upstream.opening import choose_upstream
 from shared.clock import system_clock
 from shared.networks import network_named
-from tests.executor.upstream.paying import rows, settings_of, spending
+from tests.executor.upstream.paying import refusing, rows, settings_of, spending
 
 ROUTER = "https://router.example"
 SHOP_URL = "https://api.shop.example/create"
@@ -211,3 +212,11 @@ async def test_a_file_is_refused_before_anything_is_sent(payer: HTTPayer, tmp_pa
     order = Order("POST", SHOP_URL, file=FilePart("file", tmp_path / "x", "x", "text/plain"))
     with pytest.raises(UpstreamOff, match="JSON only"):
         await payer.send(order, spending())
+
+
+async def test_where_paying_is_refused_nothing_is_handed_over(
+    payer: HTTPayer, tmp_path: Path, proxy: respx.Route
+) -> None:
+    with pytest.raises(UpstreamResting):
+        await payer.send(ORDER, spending(before_paying=refusing))
+    assert (proxy.call_count, await states(tmp_path)) == (0, [])

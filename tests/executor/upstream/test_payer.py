@@ -13,9 +13,10 @@ from executor.upstream.errors import (
     UpstreamLost,
     UpstreamOverBudget,
     UpstreamRefused,
+    UpstreamResting,
     UpstreamUnreachable,
 )
-from tests.executor.upstream.paying import create, output, paying, rows, run, spending
+from tests.executor.upstream.paying import create, output, paying, refusing, rows, run, spending
 from tests.support.services import Stack
 from tests.support.wallets import Wallet, new_wallet
 from tests.upstream import Upstreams
@@ -390,3 +391,19 @@ async def test_nothing_of_a_providers_words_or_our_secrets_is_told(
     for secret in ("customer data", row["payload"], wallet.key, wallet.key[2:]):
         assert secret not in said
     assert wallet.address in said and "upstream_payment" in said
+
+
+async def test_nothing_new_is_paid_where_that_is_refused_and_what_was_paid_is_sent_again(
+    tmp_path: Path, chain: Stack, upstreams: Upstreams, wallet: Wallet
+) -> None:
+    shop = upstreams.merit_systems
+    shop.remembers = True
+    async with paying(tmp_path, wallet, chain.devnet) as payer:
+        with pytest.raises(UpstreamResting):
+            await payer.send(run(upstreams), spending(before_paying=refusing))
+        assert (shop.paid_requests, await rows(tmp_path)) == ([], [])
+        await payer.send(run(upstreams), spending())
+        answer = await payer.send(run(upstreams), spending(before_paying=refusing))
+        assert output(answer) == "42\n"
+    assert len(await rows(tmp_path)) == 1
+    assert chain.balance(shop.pay_to) == shop.price

@@ -2,9 +2,9 @@
 
 import math
 import random
+from collections.abc import Callable
 from typing import Literal
 
-from quote.providers.base import Decline
 from shared.clock import Clock
 from shared.quotes import MAX_RETRY_S
 
@@ -19,19 +19,15 @@ JITTER = 0.2
 Circuit = Literal["closed", "open", "half_open"]
 
 
-class Resting(Decline):
-    """It is not asked, because it kept failing. `retry_after_s` is when it will be."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"it keeps failing: it is asked again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
-
-
 class Breaker:
-    """Closed while all is well, open for a pause after `FAILURES` in a row, then half open for one try."""
+    """Closed while all is well, open for a pause after `FAILURES` in a row, then half open for one try.
 
-    def __init__(self, clock: Clock) -> None:
+    `resting` makes the exception for who asks meanwhile, from the whole seconds until that is worth it.
+    """
+
+    def __init__(self, clock: Clock, resting: Callable[[int], Exception]) -> None:
         self._clock = clock
+        self._resting = resting
         self._failures = 0
         self._pause_s = 0.0
         self._opened_at = 0.0
@@ -50,14 +46,18 @@ class Breaker:
         return min(math.ceil(self._pause_s - gone_s), MAX_RETRY_S) if 0 <= gone_s < self._pause_s else 0
 
     def refuse(self) -> None:
-        """Raises `Resting` while nobody may ask."""
+        """Raises what `resting` makes while nobody may ask."""
         if self.circuit == "open":
-            raise Resting(self.rests_s or 1)
+            raise self._resting(self.rests_s or 1)
 
     def begin(self) -> None:
-        """Somebody asks; when the circuit is half open, nobody else may meanwhile. Raises `Resting`."""
+        """Somebody asks; when the circuit is half open, nobody else may meanwhile. Raises as `refuse`."""
         self.refuse()
         self._trying = self._pause_s > 0
+
+    def undecided(self) -> None:
+        """Whoever asked came to nothing that speaks for or against it."""
+        self._trying = False
 
     def succeeded(self) -> None:
         self._failures, self._pause_s, self._trying = 0, 0.0, False
