@@ -124,7 +124,9 @@ async def open_all(
     )
     tasks = Tasks(database, network, clock)
     state.a2a = Desk(state, tasks, state.ledger, offers, settings.public_base_url)
-    neighbours = Neighbours(state.quotes, state.executor, state.files, clock)
+    neighbours = Neighbours(
+        state.quotes, state.files, clock, settings.wallet_address if terms is not None else None
+    )
     state.dashboard = open_dashboard(settings, database, clock, chain=chain, neighbours=neighbours)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
