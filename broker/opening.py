@@ -130,9 +130,10 @@ async def open_all(
     state.dashboard = open_dashboard(settings, database, clock, chain=chain, neighbours=neighbours)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
+    if terms is not None:
+        await state.watch.start()  # nothing is sold before it is known that it could be paid
     works = [_sweep(offers, state.accounts, state.a2a), reconciler.run(), state.dashboard.run()]
     if terms is not None:
-        await state.watch.look()  # nothing is sold before it is known that it could be paid
         works.append(state.watch.run())
     for work in works:
         stack.push_async_callback(_end, asyncio.create_task(work))
