@@ -268,8 +268,9 @@ def test_a_broker_whose_facilitator_is_for_another_network_does_not_start(
 ) -> None:
     facilitator.networks = ["base"]
     url = stack.devnet if of_devnet else facilitator.url
-    home = str(stack.home / f"refused-{of_devnet}")
-    broker = stack.launch(XX)
+    name = f"refused-{of_devnet}"
+    settings = {**settings, "X402_FACILITATOR_URL": url, "GALAKSIO_HOME": str(stack.home / name)}
+    broker = stack.launch("broker", name, **settings)
     assert broker.popen.wait(60) != 0
     said = broker.output()
     assert said.count(words) == 1, said
