@@ -124,13 +124,16 @@ async def open_all(
     )
     tasks = Tasks(database, network, clock)
     state.a2a = Desk(state, tasks, state.ledger, offers, settings.public_base_url)
-    neighbours = Neighbours(state.quotes, state.executor, state.files, clock)
+    neighbours = Neighbours(
+        state.quotes, state.files, clock, settings.wallet_address if terms is not None else None
+    )
     state.dashboard = open_dashboard(settings, database, clock, chain=chain, neighbours=neighbours)
     reconciler = Reconciler(state.ledger, fulfilment)
     stack.push_async_callback(reconciler.drain)
+    if terms is not None:
+        await state.watch.start()  # nothing is sold before it is known that it could be paid
     works = [_sweep(offers, state.accounts, state.a2a), reconciler.run(), state.dashboard.run()]
     if terms is not None:
-        await state.watch.look()  # nothing is sold before it is known that it could be paid
         works.append(state.watch.run())
     for work in works:
         stack.push_async_callback(_end, asyncio.create_task(work))

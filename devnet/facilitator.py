@@ -22,6 +22,7 @@ from x402.schemas import (
 from devnet.chain import DevnetChain
 from devnet.signer import ChainSigner
 from shared.errors import BadRequest, describe_validation
+from shared.networks import DEVNET
 
 DEVNET_MARK = {"devnet": True}
 """In `extra` of every settlement, so that nobody takes its receipt for one of the real base-sepolia."""
@@ -106,7 +107,8 @@ class Facilitator:
         )
 
     def supported(self) -> SupportedResponse:
-        return self._package.get_supported()
+        """As the package tells it; the extension says what the chain id does not."""
+        return self._package.get_supported().model_copy(update={"extensions": [DEVNET]})
 
     def parse(self, body: Any) -> PaymentRequest:
         """Check the JSON `{x402Version, paymentPayload, paymentRequirements}`. Raises `BadRequest` naming

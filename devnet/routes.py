@@ -17,9 +17,9 @@ from devnet.worker import ChainWorker
 from shared import __version__
 from shared.clock import Clock, iso
 from shared.errors import BadRequest
-from shared.networks import Network
+from shared.networks import DEVNET, Network
 
-SERVICE = "galaksio-devnet"
+SERVICE = DEVNET
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _NONCE = re.compile(r"0x[0-9a-fA-F]{64}")
 

@@ -24,6 +24,7 @@ from devnet.rpc_params import (
     RpcError,
 )
 from shared import __version__
+from shared.networks import DEVNET
 
 MAX_BATCH = 100
 
@@ -128,7 +129,7 @@ def _storage(chain: DevnetChain, address: Any, slot: Any, tag: Any = "latest") -
 
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "web3_clientVersion": lambda _: f"galaksio-devnet/{__version__}",
+    "web3_clientVersion": lambda _: f"{DEVNET}/{__version__}",
     "net_version": lambda chain: str(chain.network.chain_id),
     "eth_chainId": lambda chain: hex(chain.network.chain_id),
     "eth_syncing": lambda _: False,

@@ -1,6 +1,7 @@
 """The executor service. `uvicorn executor.main:app --port 8082`, or `python -m executor`."""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from executor.measures import Measures
 from executor.once import Once
 from executor.providers.base import Context, Drains, Provider, Serves, find_providers
 from executor.results import Bounds, Results, open_database
+from executor.route_schemas import Whoami
 from executor.routes import router
 from executor.settings import ExecutorSettings
 from executor.stopping import told_to_stop
@@ -50,7 +52,8 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
     registry = find_providers(Context(settings, upstream, Storage(settings.storage_options, clock)))
     database = open_database(settings.database_url, private_folder(settings.galaksio_home))
     bounds = Bounds(settings.result_ttl_s, settings.results_max, settings.results_max_bytes, settings.lease_s)
-    results = Results(database, uuid.uuid4().hex, clock, bounds)
+    instance = uuid.uuid4().hex
+    results = Results(database, instance, clock, bounds)
     once = Once(results)
     metrics = Metrics(SERVICE)
     figures = Figures(metrics)
@@ -71,6 +74,9 @@ def create_app(settings: ExecutorSettings, clock: Clock = system_clock) -> FastA
             stack.push_async_callback(measures.close)
             await measures.open()
             app.state.jobs = Jobs(registry, once, measures, figures)
+            app.state.whoami = Whoami(
+                instance=instance, machine=socket.gethostname(), payer=upstream.means().payer
+            )
             stopping = _Stopping(registry.providers.values())
             stack.push_async_callback(stopping.ended)
             stack.enter_context(told_to_stop(stopping.begin))

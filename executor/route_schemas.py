@@ -48,6 +48,17 @@ def _run() -> dict[str, Any]:
 RUN = _run()
 
 
+class Whoami(Wire):
+    """Which executor answers: several may stand behind one address.
+
+    `instance` is made anew at each start, `machine` its host name, `payer` the address that it pays from.
+    """
+
+    instance: str
+    machine: str
+    payer: str | None = None
+
+
 class Done(Wire):
     """A task that was done, or whose result was kept. What a `result` is depends on the task."""
 

@@ -8,7 +8,17 @@ from fastapi.responses import JSONResponse, Response
 
 from executor.jobs import Jobs
 from executor.providers.base import ProviderStatus, RuntimeInfo
-from executor.route_schemas import RUN, RUN_ANSWERS, TASK, TASK_REFUSED, UNDO, UNDO_REFUSED, Done, Undone
+from executor.route_schemas import (
+    RUN,
+    RUN_ANSWERS,
+    TASK,
+    TASK_REFUSED,
+    UNDO,
+    UNDO_REFUSED,
+    Done,
+    Undone,
+    Whoami,
+)
 from executor.streamed import EVENTS, NDJSON, streamed
 from executor.tasks import job_id_of
 from shared import __version__
@@ -18,7 +28,7 @@ from shared.jobs import Wire
 router = APIRouter(tags=["executor"])
 
 
-class Providers(Wire):
+class Providers(Whoami):
     providers: list[ProviderStatus]
 
 
@@ -67,7 +77,8 @@ async def run(request: Request, body: Any = Body(None), stream: bool = False) ->
 @router.get("/providers")
 async def providers(request: Request) -> Providers:
     """What is configured here, and whether it works."""
-    return Providers(providers=_jobs(request).statuses())
+    whoami: Whoami = request.app.state.whoami
+    return Providers(**whoami.model_dump(), providers=_jobs(request).statuses())
 
 
 @router.get("/runtimes")

@@ -73,6 +73,8 @@ class ExecutorSettings(RemoteSettings):
     )
 
     private_key: SecretStr | None = Field(None, validation_alias=names("EXECUTOR_PRIVATE_KEY"))
+    wallet_address: str | None = Field(None, validation_alias=names("X402_WALLET_ADDRESS", "BROKER_WALLET"))
+    """Whom customers pay: the broker's, known here where both have their settings from one place."""
     httpayer_router_url: str = Field(
         "http://localhost:3000", validation_alias=names("HTTPAYER_ROUTER_URL", "X402_ROUTER_URL")
     )

@@ -33,6 +33,8 @@ RECURSION_LIMIT = 1000
 HEALTH_PATHS = ("/health", "/health/ready", "/health/detailed")
 METRICS_PATH = "/metrics"
 REQUEST_ID = b"x-request-id"
+_ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""The ASGI messages that carry the headers of an answer."""
 _WELL_FORMED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -53,20 +55,23 @@ def id_of_request(given: bytes) -> bytes:
 
 
 class RequestId:
-    """Every answer carries `X-Request-ID`: the caller's own when it is well-formed, else a new one."""
+    """Every answer carries `X-Request-ID`: the caller's own when it is well-formed, else a new one.
+
+    So does the handshake of a WebSocket that is accepted.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
         value = id_of_request(header(scope, REQUEST_ID))
         set_request_id(value.decode())
 
         async def with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in _ANSWERS:
                 others = [pair for pair in message.get("headers", ()) if pair[0].lower() != REQUEST_ID]
                 message["headers"] = [*others, (REQUEST_ID, value)]
             await send(message)

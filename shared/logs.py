@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -99,6 +100,15 @@ def configure_logging(service: str, level: str = "info", *, json_lines: bool | N
     root.setLevel(number)
     for noisy in ("httpx", "httpcore", "alembic", "x402", "web3"):
         logging.getLogger(noisy).setLevel(max(number, logging.WARNING))
+    logging.getLogger("uvicorn.error").addFilter(_no_chatter_of_sockets)
+
+
+def _no_chatter_of_sockets(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn is to be written.
+
+    Those of WebSockets show queries, headers and messages, where tokens are; `shared.observed` has its own.
+    """
+    return record.levelno >= logging.WARNING or f"{os.sep}websockets{os.sep}" not in record.pathname
 
 
 def _configure_access(service: str, level: int, json_lines: bool) -> None:

@@ -6,7 +6,7 @@ that happened to answer. Start several services behind one name instead, as dock
 
 import asyncio
 import hmac
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +15,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     Histogram,
     PlatformCollector,
@@ -36,6 +37,8 @@ log = get_logger(__name__)
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 """Bounds of the histograms: from an answer out of memory to the longest run."""
+SOCKET_SECONDS = (0.1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600)
+"""Bounds for WebSockets: from one that is sent away to a page that is left open."""
 FRESH_S = 5.0
 """How long what was looked up for one scrape is told to the next ones."""
 LOOK_S = 3.0
@@ -59,14 +62,21 @@ class Metrics:
         self._requests = self.counter("http_requests", "Requests answered.", *request, "status")
         self._durations = self.histogram("http_request_duration_seconds", "Time to an answer.", *request)
         self._routes: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        socket = ("service", "route")
+        self._sockets_open = Gauge("websockets_open", "Open WebSockets.", socket, registry=self.registry)
+        self._sockets_accepted = self.counter("websockets_accepted", "WebSockets that were opened.", *socket)
+        self._sockets_ended = self.counter("websockets_ended", "WebSockets that ended.", *socket, "outcome")
+        self._socket_durations = self.histogram(
+            "websocket_duration_seconds", "How long WebSockets were open.", *socket, bounds=SOCKET_SECONDS
+        )
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """A counter that is told as `<name>_total`."""
         return Counter(name, text, labels, registry=self.registry)
 
-    def histogram(self, name: str, text: str, *labels: str) -> Histogram:
+    def histogram(self, name: str, text: str, *labels: str, bounds: Sequence[float] = SECONDS) -> Histogram:
         """A histogram of seconds."""
-        return Histogram(name, text, labels, registry=self.registry, buckets=SECONDS)
+        return Histogram(name, text, labels, registry=self.registry, buckets=bounds)
 
     def read(self, read: Read) -> None:
         """Have `read` called at each scrape for what is known in this process: it must not wait."""
@@ -90,6 +100,20 @@ class Metrics:
         requests, durations = children
         requests.inc()
         durations.observe(took_s)
+
+    def open_socket(self, route: str) -> None:
+        """A WebSocket was accepted. `route` is the path as declared."""
+        self._sockets_accepted.labels(self.service, route).inc()
+        self._sockets_open.labels(self.service, route).inc()
+
+    def end_socket(self, route: str, outcome: str, took_s: float, *, accepted: bool) -> None:
+        """A WebSocket ended. `outcome` is `closed`, `rejected` (by the handshake), `failed`, or why it was
+        sent away: the code of an error of ours, of which there are few.
+        """
+        self._sockets_ended.labels(self.service, route, outcome).inc()
+        if accepted:
+            self._sockets_open.labels(self.service, route).dec()
+            self._socket_durations.labels(self.service, route).observe(took_s)
 
     async def text(self) -> bytes:
         """All figures in the text format of Prometheus."""

@@ -12,6 +12,9 @@ from shared.money import USD_DECIMALS
 PUBLIC_RPC = {"base": "https://mainnet.base.org", "base-sepolia": "https://sepolia.base.org"}
 """Where the chain can be read when the host names no node of its own."""
 
+DEVNET = "galaksio-devnet"
+"""How the local payment network calls itself: it has the chain id of base-sepolia, and is not it."""
+
 Money = Literal["real", "test"]
 _REAL_CHAINS = (
     *(1, 14, 50, 137, 143, 988, 1329, 4326, 5042, 8453, 31612, 36900, 38833, 42161, 42220, 43114),

@@ -1,4 +1,4 @@
-"""What quote and executor say of themselves; and the sandbox's slots, remembered for an hour.
+"""What quote and executors say of themselves; and the sandboxes' slots, remembered for an hour.
 
 Nobody waits long for a neighbour that does not answer: what was known last is shown, with the reason.
 """
@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from broker.clients import ExecutorClient, QuoteClient
-from broker.dashboard.schemas import ExecutorRow, Neighbour, Slots
+from broker.clients import QuoteClient
+from broker.dashboard.executors import Executor, Executors, shared_wallet
+from broker.dashboard.schemas import Neighbour, Slots
 from shared.clock import Clock
+from shared.logs import get_logger
 from shared.quotes import ProviderList, ProviderRow
+
+log = get_logger(__name__)
 
 ASK_TIMEOUT_S = 3.0
 WAIT_S = 0.3
@@ -23,7 +27,6 @@ WAIT_S = 0.3
 SAMPLE_EVERY_S = 10.0
 KEPT_S = 3600
 MAX_ROWS = 100
-_ROWS = TypeAdapter(list[ExecutorRow])
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Seen:
 
     neighbours: tuple[Neighbour, ...] = ()
     providers: tuple[ProviderRow, ...] = ()
-    executors: tuple[ExecutorRow, ...] = ()
+    executors: tuple[Executor, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,18 @@ class _Sample:
 
 @dataclass
 class Neighbours:
-    """Asks quote by `quotes`, the executor by `executor` and, for its version, `executor_http`."""
+    """Asks quote by `quotes`, the executors by `executor_http`. Customers pay `wallet_address`, or nobody."""
 
     quotes: QuoteClient
-    executor: ExecutorClient
     executor_http: httpx.AsyncClient
     clock: Clock
+    wallet_address: str | None = None
     _seen: Seen = field(default_factory=Seen)
     _asking: "asyncio.Task[Seen] | None" = None
     _samples: deque[_Sample] = field(default_factory=lambda: deque(maxlen=int(KEPT_S / SAMPLE_EVERY_S) + 1))
+
+    def __post_init__(self) -> None:
+        self._executors = Executors(self.executor_http, self.clock)
 
     async def look(self) -> Seen:
         """What the neighbours say now, or said last when they take longer than `WAIT_S`."""
@@ -86,9 +93,12 @@ class Neighbours:
     async def _ask(self) -> Seen:
         (quote, providers), (executor, executors) = await asyncio.gather(
             _answer("quote", self._quote_version, self._providers, self._seen.providers),
-            _answer("executor", self._executor_version, self._executors, self._seen.executors),
+            _answer("executor", self._executor_version, self._executors.look, self._seen.executors),
         )
-        self._seen = Seen((quote, executor), providers, executors)
+        wrong = shared_wallet(executors, self.wallet_address)
+        if wrong is not None and wrong not in self._seen.warnings:
+            log.error("wallet_shared", hint=wrong)
+        self._seen = Seen((quote, executor), providers, executors, () if wrong is None else (wrong,))
         if executor.reachable:
             self._remember(executors)
         return self._seen
@@ -103,19 +113,14 @@ class Neighbours:
         answer = (await self.quotes.forward("GET", "/providers")).raise_for_status()
         return tuple(ProviderList.model_validate_json(answer.content).providers[:MAX_ROWS])
 
-    async def _executors(self) -> tuple[ExecutorRow, ...]:
-        answer = await self.executor.providers()
-        if not isinstance(answer, dict):
-            raise ValueError("no list of providers")
-        return tuple(_ROWS.validate_python(answer.get("providers"))[:MAX_ROWS])
-
-    def _remember(self, rows: tuple[ExecutorRow, ...]) -> None:
+    def _remember(self, executors: tuple[Executor, ...]) -> None:
         at_s = int(self.clock())
         if self._samples and 0 <= at_s - self._samples[-1].at_s < SAMPLE_EVERY_S / 2:
             return
-        total = sum(row.slots or 0 for row in rows)
-        free = sum(row.slots_free or 0 for row in rows)
-        self._samples.append(_Sample(at_s, total - free, free, sum(row.waiting or 0 for row in rows)))
+        lines = [one.line() for one in executors]
+        free = sum(line.slotsFree for line in lines)
+        used = sum(line.slots for line in lines) - free
+        self._samples.append(_Sample(at_s, used, free, sum(line.waiting for line in lines)))
 
 
 async def _answer(

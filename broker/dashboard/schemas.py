@@ -119,8 +119,12 @@ class Neighbour(BaseModel):
 
 
 class ExecutorRow(Wire):
-    """A provider of the executor: whether it works, its slots and queue, room to store, money to spend."""
+    """A provider of an executor: whether it works, its slots and queue, room to store, money to spend.
 
+    `executor` is the id of the `ExecutorLine` that told it.
+    """
+
+    executor: str = ""
     name: str = Field(max_length=64)
     kind: str = Field(max_length=64)
     status: str = Field(max_length=64)
@@ -129,6 +133,7 @@ class ExecutorRow(Wire):
     slots: int | None = None
     slots_free: int | None = None
     waiting: int | None = None
+    ready: dict[str, int] | None = Field(None, max_length=32)
     memory_mb: int | None = None
     accepting: bool = True
     free_bytes: int | None = None
@@ -136,6 +141,28 @@ class ExecutorRow(Wire):
     spendable_atomic: int | None = None
     success_rate: float | None = None
     typical_ms: int | None = None
+
+
+class ExecutorTold(Wire):
+    """`GET /providers` of an executor. One of an older version does not say who it is."""
+
+    instance: str | None = Field(None, max_length=64)
+    machine: str = Field("", max_length=255)
+    payer: str | None = Field(None, max_length=64)
+    providers: list[ExecutorRow]
+
+
+class ExecutorLine(BaseModel):
+    """An executor that was seen lately: its sandbox, and what stands ready in it for a run, by language."""
+
+    id: str
+    machine: str
+    seenAt: str
+    slots: int
+    slotsFree: int
+    waiting: int
+    ready: dict[str, int]
+    accepting: bool
 
 
 class Slots(BaseModel):
@@ -148,10 +175,11 @@ class Slots(BaseModel):
 
 
 class Stats(BaseModel):
-    """All numbers of the page, as of `at`."""
+    """All numbers of the page, as of `at`. `warnings` are sentences about what the operator should change."""
 
     at: str
     host: Host
+    warnings: list[str]
     jobs: list[JobLine]
     revenue: Revenue
     refunds: Owed
@@ -160,6 +188,7 @@ class Stats(BaseModel):
     neighbours: list[Neighbour]
     providers: list[ProviderRow]
     executors: list[ExecutorRow]
+    instances: list[ExecutorLine]
     slots: Slots
 
 

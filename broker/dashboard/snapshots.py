@@ -48,6 +48,7 @@ class Snapshots:
         stats = Stats(
             at=iso(at_s),
             host=self._host(at_s),
+            warnings=list(seen.warnings),
             jobs=figures.jobs,
             revenue=figures.revenue,
             refunds=figures.refunds,
@@ -55,7 +56,8 @@ class Snapshots:
             lastHour=figures.last_hour,
             neighbours=list(seen.neighbours),
             providers=list(seen.providers),
-            executors=list(seen.executors),
+            executors=[row for one in seen.executors for row in one.rows],
+            instances=[one.line() for one in seen.executors],
             slots=self._neighbours.slots(),
         )
         return Snapshot(stats, stats.model_dump_json())

@@ -16,6 +16,7 @@ from broker.dashboard.guard import admit
 from broker.ratelimits import RateLimited, RateLimits
 from shared.errors import GalaksioError
 from shared.logs import get_logger
+from shared.observed import REFUSED
 
 log = get_logger(__name__)
 
@@ -75,10 +76,10 @@ async def metrics(socket: WebSocket, beats: Beats, limits: RateLimits) -> None:
         with beats.listening() as listener:
             await _both(socket, listener)
         await socket.close(_GOING_AWAY)
-    except (RateLimited, TooManyListeners) as exc:
-        await socket.close(_TRY_AGAIN_LATER, exc.message)
     except GalaksioError as exc:
-        await socket.close(_POLICY_VIOLATION, exc.message)
+        socket.scope[REFUSED] = exc.code
+        later = isinstance(exc, RateLimited | TooManyListeners)
+        await socket.close(_TRY_AGAIN_LATER if later else _POLICY_VIOLATION, exc.message)
     except WebSocketDisconnect:
         pass
 

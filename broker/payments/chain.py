@@ -8,11 +8,12 @@ from eth_typing import HexStr
 
 from shared.errors import Unavailable
 from shared.logs import get_logger
-from shared.networks import Network
+from shared.networks import DEVNET, Network
 
 log = get_logger(__name__)
 
 CALL_TIMEOUT_S = 10.0
+VERSION_TIMEOUT_S = 0.5
 BLOCK_TIME_S = 2
 """Base makes a block every two seconds: how far back an event can lie is reckoned from it."""
 SLACK_BLOCKS = 5_000
@@ -52,10 +53,14 @@ class OnChain:
 
 @dataclass(frozen=True)
 class Head:
-    """The latest block: its time in Unix seconds, and of which chain it is."""
+    """The latest block: its time in Unix seconds, and of which chain it is.
+
+    `devnet`: whether the node is the local payment network's; None where it does not say what it is.
+    """
 
     chain_id: int
     time_s: int
+    devnet: bool | None = None
 
 
 class Chain:
@@ -76,9 +81,17 @@ class Chain:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 latest = await self._web3.eth.get_block("latest")
-                return Head(await self._web3.eth.chain_id, latest["timestamp"])
+                chain_id = await self._web3.eth.chain_id
+                return Head(chain_id, latest["timestamp"], await self._is_devnet())
         except Exception as exc:
             log.warning("chain_unreachable", error=type(exc).__name__)
+            return None
+
+    async def _is_devnet(self) -> bool | None:
+        try:
+            async with asyncio.timeout(VERSION_TIMEOUT_S):
+                return (await self._web3.client_version).startswith(f"{DEVNET}/")
+        except Exception:  # many nodes do not tell, which is no trouble of theirs
             return None
 
     async def authorization(self, payer: str, nonce: str, age_s: float) -> OnChain | None:

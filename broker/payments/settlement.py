@@ -19,7 +19,7 @@ from broker.payments.records import PaymentRow
 from shared.calls import Answer, Caller, NoAnswer
 from shared.errors import Unavailable
 from shared.logs import get_logger
-from shared.networks import Network
+from shared.networks import DEVNET, Network
 from shared.tracing import step
 
 log = get_logger(__name__)
@@ -63,10 +63,14 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Supported:
-    """The networks on which a facilitator settles, in either spelling, and its clock in Unix seconds."""
+    """The networks on which a facilitator settles, in either spelling, and its clock in Unix seconds.
+
+    `devnet`: whether it says that it is the local payment network.
+    """
 
     networks: list[str]
     now_s: float | None
+    devnet: bool = False
 
 
 Outcome = Settled | Refused | Unknown
@@ -92,10 +96,9 @@ class Settlement:
         answer = await self._facilitator.get("/supported")
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
-        kinds = SupportedResponse.model_validate_json(answer.body).kinds
-        return Supported(
-            [kind.network for kind in kinds if kind.scheme == evm.SCHEME_EXACT], _clock_of(answer)
-        )
+        told = SupportedResponse.model_validate_json(answer.body)
+        networks = [kind.network for kind in told.kinds if kind.scheme == evm.SCHEME_EXACT]
+        return Supported(networks, _clock_of(answer), devnet=DEVNET in told.extensions)
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""

@@ -87,7 +87,8 @@ class Answer:
 class Means:
     """What can be paid with. `reason` says why nothing can be paid, or None; `networks` None is any.
 
-    `chain_answers`: whether what the wallet holds is known; None where no chain is asked.
+    `chain_answers`: whether what the wallet holds is known; None where no chain is asked. `payer`: the wallet
+    that pays, where its key is here.
     """
 
     reason: str | None
@@ -95,6 +96,7 @@ class Means:
     spendable_atomic: int
     sends_files: bool
     chain_answers: bool | None = None
+    payer: str | None = None
 
 
 class Upstream(Protocol):

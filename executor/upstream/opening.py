@@ -18,11 +18,18 @@ from shared.settings import private_folder
 if TYPE_CHECKING:
     from executor.upstream.journal import Journal
 
+SHARED_WALLET = (
+    "EXECUTOR_PRIVATE_KEY is the key of X402_WALLET_ADDRESS, so that whoever takes this executor over takes "
+    "all that you earn: set the key of another wallet, which holds what may be spent, and keep that of the "
+    "wallet that is paid off this machine."
+)
+
 
 def choose_upstream(settings: ExecutorSettings, clock: Clock) -> Upstream:
     """With a key of its own, through HTTPayer, or none at all. Opens nothing.
 
-    Raises `StartupError` for a database, a network or a router that cannot be used.
+    Raises `StartupError` for a database, a network or a router that cannot be used, and for the key of the
+    wallet that customers pay.
     """
     if settings.private_key is not None:
         return _with_key(settings, settings.private_key.get_secret_value(), clock)
@@ -41,6 +48,8 @@ def _with_key(settings: ExecutorSettings, key: str, clock: Clock) -> Upstream:
     network = network_named(settings.x402_network)
     rpc_url = settings.chain_rpc_url or PUBLIC_RPC.get(network.name)
     wallet = Wallet(key)
+    if wallet.address.lower() == (settings.wallet_address or "").strip().lower():
+        raise StartupError(SHARED_WALLET)
     journal = _journal(settings, clock)
     purse = Purse(journal, clock, Chain(rpc_url, network) if rpc_url else None, wallet.address)
     return Payer(wallet, network, journal, purse, clock)

@@ -57,6 +57,7 @@ class Payer:
             spendable_atomic=self._purse.spendable_atomic,
             sends_files=True,
             chain_answers=self._purse.chain_answers,
+            payer=self._wallet.address,
         )
 
     def spent(self) -> dict[str, int]:

@@ -7,11 +7,12 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from broker.payments.chain import Head
+from broker.payments.chain import Chain, Head
+from broker.payments.findings import Findings
 from broker.payments.settlement import Settlement
-from broker.payments.watch import Findings, Watch
-from shared.errors import Unavailable
-from shared.networks import network_named
+from broker.payments.watch import Watch
+from shared.errors import StartupError, Unavailable
+from shared.networks import DEVNET, network_named
 from tests.support.services import HOST_WALLET, Process, Stack, running_stack
 from tests.support.standin import DROPPED, Answer, StandIn
 
@@ -19,12 +20,16 @@ SEPOLIA = network_named("base-sepolia")
 
 
 class Facilitator(StandIn):
-    """Offers `networks`; its clock is `ahead_s` before ours, or it says nothing of it (None)."""
+    """Offers `networks`; its clock is `ahead_s` before ours, or it says nothing of it (None).
+
+    `extensions` are what it calls itself.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.networks = ["eip155:84532"]
         self.ahead_s: float | None = 0.0
+        self.extensions: list[str] = []
         self.instead: Answer | None = None
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -34,18 +39,19 @@ class Facilitator(StandIn):
         date = (
             () if self.ahead_s is None else (("Date", formatdate(time.time() + self.ahead_s, usegmt=True)),)
         )
-        return Answer.of({"kinds": kinds, "extensions": [], "signers": {}}, headers=date)
+        return Answer.of({"kinds": kinds, "extensions": self.extensions, "signers": {}}, headers=date)
 
 
 class Node:
     """A chain whose latest block is `ahead_s` before our clock."""
 
-    def __init__(self, chain_id: int = 84532, ahead_s: float = -3) -> None:
+    def __init__(self, chain_id: int = 84532, ahead_s: float = -3, devnet: bool | None = None) -> None:
         self.chain_id = chain_id
         self.ahead_s = ahead_s
+        self.devnet = devnet
 
     async def head(self) -> Head:
-        return Head(self.chain_id, int(time.time() + self.ahead_s))
+        return Head(self.chain_id, int(time.time() + self.ahead_s), self.devnet)
 
 
 @pytest.fixture
@@ -56,12 +62,17 @@ def facilitator() -> Iterator[Facilitator]:
     served.stop()
 
 
-async def findings(facilitator: Facilitator, node: Node | None = None) -> Watch:
+async def findings(facilitator: Facilitator, node: Node | None = None, url: str | None = None) -> Watch:
     settlement = Settlement(facilitator.url, SEPOLIA, timeout_s=1)
-    watch = Watch(settlement, node, SEPOLIA, facilitator.url)  # type: ignore[arg-type]
+    watch = Watch(settlement, node, SEPOLIA, url or facilitator.url)  # type: ignore[arg-type]
     await watch.look()
     await settlement.close()
     return watch
+
+
+def starts(watch: Watch) -> bool:
+    """Whether a broker that found this would start."""
+    return watch.found.contradicts is None
 
 
 def sells(watch: Watch) -> bool:
@@ -88,6 +99,7 @@ async def test_a_facilitator_that_gives_no_answer_is_named_and_stops_no_sale_by_
     assert facilitator.url in (watch.found.facilitator or "")
     assert "X402_FACILITATOR_URL" in (watch.found.facilitator or "")
     assert sells(watch)
+    assert starts(watch)
     assert (await watch.facilitator()).state == "unhealthy"
 
 
@@ -101,13 +113,49 @@ async def test_a_facilitator_of_another_network_stops_all_sales(
     assert "base-sepolia" in said
     assert all(network in said for network in networks)
     assert not sells(watch)
+    # One that offers nothing at all may be in trouble, and the settings right.
+    assert starts(watch) is not bool(networks)
 
 
 async def test_a_node_of_another_chain_stops_all_sales(facilitator: Facilitator) -> None:
     watch = await findings(facilitator, Node(chain_id=8453))
     assert "chain 8453" in (watch.found.chain or "")
     assert not sells(watch)
+    assert not starts(watch)
     assert (await watch.chain()).critical
+
+
+LOCAL, HOSTED = None, "https://facilitator.example"
+
+
+@pytest.mark.parametrize(
+    ("extensions", "devnet", "url", "words"),
+    [
+        ([DEVNET], True, LOCAL, None),
+        ([DEVNET], None, LOCAL, None),
+        ([], None, HOSTED, None),
+        ([], False, HOSTED, None),
+        ([], True, LOCAL, None),
+        ([DEVNET], False, LOCAL, "/rpc"),
+        ([], True, HOSTED, HOSTED),
+    ],
+)
+async def test_half_a_devnet_has_the_right_chain_id_and_sells_nothing(
+    facilitator: Facilitator, extensions: list[str], devnet: bool | None, url: str | None, words: str | None
+) -> None:
+    facilitator.extensions = extensions
+    watch = await findings(facilitator, Node(devnet=devnet), url)
+    assert (words or "well") in (watch.found.chain or "well")
+    assert starts(watch) is sells(watch) is (words is None)
+
+
+async def test_a_devnet_where_real_money_is_expected_is_named(facilitator: Facilitator) -> None:
+    facilitator.extensions = [DEVNET]
+    settlement = Settlement(facilitator.url, network_named("base"), timeout_s=1)
+    watch = Watch(settlement, None, network_named("base"), facilitator.url)
+    with pytest.raises(StartupError, match=r"a devnet, .* does not settle on base, but on eip155:84532"):
+        await watch.start()
+    await settlement.close()
 
 
 @pytest.mark.parametrize(
@@ -174,14 +222,14 @@ def test_a_broker_starts_without_its_facilitator_says_so_and_finds_it_later(
 
 
 @pytest.mark.parametrize(
-    ("network", "ahead_s", "words"),
-    [("base", 0, "X402_NETWORK"), ("base-sepolia", 400, "NTP")],
-    ids=["another network", "a wrong clock"],
+    ("networks", "ahead_s", "words"),
+    [([], 0, "X402_NETWORK"), (["base-sepolia"], 400, "NTP")],
+    ids=["no network", "a wrong clock"],
 )
 def test_a_broker_whose_money_could_not_settle_sells_nothing_until_it_can(
-    stack: Stack, facilitator: Facilitator, network: str, ahead_s: float, words: str
+    stack: Stack, facilitator: Facilitator, networks: list[str], ahead_s: float, words: str
 ) -> None:
-    facilitator.networks, facilitator.ahead_s = [network], ahead_s
+    facilitator.networks, facilitator.ahead_s = networks, ahead_s
     broker = start_broker(stack, f"wrong-{words}", facilitator)
     assert run(broker).status_code == 503  # from the first request on
     status, told = ready(broker)
@@ -196,8 +244,46 @@ def test_a_broker_whose_money_could_not_settle_sells_nothing_until_it_can(
     time.sleep(1.1)
     assert ready(broker)[0] == 200
     assert run(broker).status_code == 402
+    facilitator.networks = ["base"]  # it was right when the broker started
+    time.sleep(1.1)
+    assert ready(broker)[0] == run(broker).status_code == 503
     assert "Traceback" not in broker.output()
     broker.stop()
+
+
+@pytest.mark.parametrize(
+    ("of_devnet", "settings", "words"),
+    [
+        (False, {}, "does not settle on base-sepolia, but on base:"),
+        (
+            True,
+            {"X402_NETWORK": "base", "CHAIN_RPC_URL": ""},
+            "does not settle on base, but on base-sepolia, eip155:84532:",
+        ),
+    ],
+    ids=["a facilitator of real money", "the devnet for real money"],
+)
+def test_a_broker_whose_facilitator_is_for_another_network_does_not_start(
+    stack: Stack, facilitator: Facilitator, of_devnet: bool, settings: dict[str, str], words: str
+) -> None:
+    facilitator.networks = ["base"]
+    url = stack.devnet if of_devnet else facilitator.url
+    name = f"refused-{of_devnet}"
+    settings = {**settings, "X402_FACILITATOR_URL": url, "GALAKSIO_HOME": str(stack.home / name)}
+    broker = stack.launch("broker", name, **settings)
+    assert broker.popen.wait(60) != 0
+    said = broker.output()
+    assert said.count(words) == 1, said
+    assert f"The facilitator at {url}" in said
+    assert "Traceback" not in said
+
+
+async def test_a_node_says_whether_it_is_a_devnets(stack: Stack, facilitator: Facilitator) -> None:
+    for url, devnet in ((stack.devnet + "/rpc", True), (facilitator.url, None)):
+        chain = Chain(url, SEPOLIA)
+        head = await chain.head()
+        assert (head and head.devnet) is devnet
+        await chain.close()
 
 
 def test_without_payments_there_is_nothing_to_watch(stack: Stack, facilitator: Facilitator) -> None:

@@ -250,6 +250,7 @@ async def test_supported_lists_one_kind_for_each_version_and_the_facilitators_ad
         {"x402Version": 1, "scheme": "exact", "network": "base-sepolia"},
         {"x402Version": 2, "scheme": "exact", "network": "eip155:84532"},
     ]
+    assert supported["extensions"] == ["galaksio-devnet"]
     (signer,) = supported["signers"]["eip155:*"]
     assert int(await devnet.rpc("eth_getBalance", signer, "latest"), 16) > 10**26
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,10 +20,12 @@ from websockets.sync.client import ClientConnection, connect
 from tests.flows.test_browser import contrast
 from tests.flows.test_payments_api import BODY, OPERATOR, sign_in
 from tests.support.browser import CHROMIUM, REASON, Tab, open_tab
+from tests.support.relay import relaying
 from tests.support.services import Process, Stack
 from tests.support.wallets import Wallet, funded_wallet, new_wallet, receipt_of
 
 TOKEN = {"Authorization": f"Bearer {OPERATOR}"}
+INTERNAL = {"Authorization": "Bearer test-token"}
 MARKUP = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=REASON)
 
@@ -170,6 +173,51 @@ def test_a_refund_is_marked_as_paid_only_when_the_chain_says_so(
 
 
 @needs_chromium
+def test_each_executor_is_shown_with_its_sandboxes_and_a_wallet_that_it_shares_with_the_host_is_said(
+    tmp_path: Path, stack: Stack, tab: Tab
+) -> None:
+    payer = new_wallet()
+    with ExitStack() as opened:
+        work = opened.enter_context(relaying())
+        executors = []
+        for name in ("executor-one", "executor-two"):
+            home = str(tmp_path / name)
+            executors.append(
+                stack.launch(
+                    "executor",
+                    name,
+                    EXECUTOR_PRIVATE_KEY=payer.key,
+                    GALAKSIO_HOME=home,
+                    X402_WALLET_ADDRESS="",
+                )
+            )
+            opened.callback(executors[-1].stop)
+        work.targets = [executor.wait_ready().url for executor in executors]
+        settings = {"X402_WALLET_ADDRESS": payer.address, "GALAKSIO_HOME": str(tmp_path / "broker")}
+        broker = stack.launch(
+            "broker", "of-two", EXECUTOR_SERVICE_URL=work.url, OPERATOR_TOKEN=OPERATOR, **settings
+        ).wait_ready()
+        opened.callback(broker.stop)
+        enter(tab, broker.url)
+        tab.until("document.querySelectorAll('#instances tr').length === 2")
+        told = httpx.get(f"{work.targets[0]}/providers", headers=INTERNAL, trust_env=False).json()
+        row = f"document.querySelector('#instances tr[data-key=\"{told['instance']}\"]').innerText"
+        tab.until(f"{row}.includes('python 1')")
+        assert socket.gethostname() in tab.value(row)
+        assert "accepted" in tab.value(row)
+        assert tab.value("document.querySelectorAll('#executors tr').length") == 2 * len(told["providers"])
+        tab.until(
+            "document.querySelector('#trouble').innerText.includes('pays others from X402_WALLET_ADDRESS')"
+        )
+        # One that is gone is there until it was not seen for a while, and says so.
+        executors[0].stop()
+        work.targets = [executors[1].url]
+        tab.until(f"parseInt({row}.match(/(\\d+) s ago/)[1]) >= 3")
+        assert broker.output().count('"wallet_shared"') == 1
+    assert "Traceback" not in broker.output()
+
+
+@needs_chromium
 def test_what_customers_and_providers_write_is_text_on_the_page(
     stack: Stack, broker: Process, door: httpx.Client, wallet: Wallet, tab: Tab
 ) -> None:
@@ -278,6 +326,9 @@ def test_a_listener_is_told_each_second_and_of_each_job(door: httpx.Client, wall
     assert {row["version"] for row in after["neighbours"]} == {after["host"]["version"]}
     [local] = [row for row in after["executors"] if (row["kind"], row["name"]) == ("compute", "local")]
     assert local["slots"] >= local["slotsFree"] >= 1
+    [instance] = after["instances"]
+    assert instance["id"] == local["executor"]
+    assert (instance["machine"], instance["slots"]) == (socket.gethostname(), local["slots"])
     assert after["slots"]["at"]
     assert ("compute", "local") in {(row["kind"], row["name"]) for row in after["providers"]}
 

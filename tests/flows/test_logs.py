@@ -2,12 +2,15 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet
@@ -17,6 +20,7 @@ INTERNAL, OPERATOR = "internal-token-that-nobody-may-see", "operator-token-that-
 KEY = "0x" + "5e" * 32
 CODE_SECRET, ENV_SECRET, FILE_SECRET = "hush-in-the-code", "hush-in-the-env", "hush-in-the-file"
 VALUE_SECRET, QUERY_SECRET, PRINTED = "hush-in-the-cache", "hush-in-the-query", "hush-was-printed"
+SOCKET_SECRET = "hush-in-the-socket"
 Line = dict[str, Any]
 
 
@@ -63,6 +67,7 @@ def sold(stack: Stack) -> Sold:
         http.get("/payments", headers={"Authorization": f"Bearer {OPERATOR}"})
         http.get(f"/status/none?token={QUERY_SECRET}")
         http.post("/run", content=f'{{"code": "{CODE_SECRET}"', headers={"X-PAYMENT": "a" * 400})
+    listen(sold, stack)
     for name in SERVICES:
         httpx.get(stack.url(name) + "/health/ready", trust_env=False)
         sold.text[name] = stack.processes[name].output()
@@ -70,6 +75,28 @@ def sold(stack: Stack) -> Sold:
     sold.secrets += [INTERNAL, OPERATOR, KEY, KEY[2:], CODE_SECRET, ENV_SECRET, FILE_SECRET, VALUE_SECRET]
     sold.secrets += [QUERY_SECRET, PRINTED, "a" * 100, wallet.key, wallet.key[2:]]
     return sold
+
+
+def listen(sold: Sold, stack: Stack) -> None:
+    """A WebSocket of the operator's, one with another token, and one for which there is no route."""
+    door = stack.broker.replace("http", "ws")
+    address = f"{door}/ws/metrics?token={QUERY_SECRET}"
+    with connect(address, additional_headers={"X-Request-ID": "sold-socket"}, proxy=None) as socket:
+        assert socket.response is not None
+        assert socket.response.headers["X-Request-ID"] == "sold-socket"
+        socket.send(json.dumps({"token": OPERATOR}))
+        socket.recv(20)
+    wrong = {"Authorization": f"Bearer {SOCKET_SECRET}", "X-Request-ID": "refused-socket"}
+    with connect(address, additional_headers=wrong, proxy=None) as socket, pytest.raises(ConnectionClosed):
+        socket.recv(20)
+    with pytest.raises(InvalidStatus):
+        connect(f"{door}/{SOCKET_SECRET}", proxy=None)
+    sold.secrets.append(SOCKET_SECRET)
+    # The line of the first is written once the broker has heard that nobody listens any more.
+    deadline = time.monotonic() + 20
+    while "sold-socket" not in stack.processes["broker"].output():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def buy(sold: Sold, http: httpx.Client, wallet: Wallet, path: str, **request: Any) -> Any:
@@ -113,6 +140,18 @@ def test_a_sale_can_be_followed_by_its_ids_through_broker_and_executor(sold: Sol
         assert settled["request_id"] == id_
         (at_executor,) = sold.of("executor", event="request", route="/execute", job_id=job)
         assert (at_executor["request_id"], at_executor["status"]) == (id_, 200)
+
+
+def test_a_websocket_is_one_line_that_tells_how_it_ended(sold: Sold) -> None:
+    (kept,) = sold.of("broker", event="websocket", request_id="sold-socket")
+    assert (kept["route"], kept["outcome"]) == ("/ws/metrics", "closed")
+    assert kept["ms"] > 0
+    assert kept["size_bytes"] > 500
+    (refused,) = sold.of("broker", event="websocket", request_id="refused-socket")
+    assert (refused["route"], refused["outcome"], refused["code"]) == ("/ws/metrics", "unauthorized", 1008)
+    (nowhere,) = sold.of("broker", event="websocket", route="unmatched")
+    assert nowhere["outcome"] == "rejected"
+    assert nowhere["request_id"]
 
 
 def test_what_the_broker_asked_quote_has_the_requests_id(sold: Sold) -> None:

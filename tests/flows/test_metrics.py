@@ -1,5 +1,6 @@
 """`/metrics` of all three services after they were paid for something, and who may read it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import httpx
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from tests.support.services import Stack, running_stack
 from tests.support.wallets import Wallet, funded_wallet
@@ -107,6 +110,34 @@ def test_a_paid_run_is_counted_once_in_every_figure(figures: dict[str, Figures])
     assert slots == value(executor, "galaksio_sandbox_slots_free") >= 1
     assert value(figures["quote"], "galaksio_provider_up", kind="compute", provider="local") == 1
     assert value(figures["quote"], "galaksio_provider_price_usd", kind="compute", provider="local") > 0
+
+
+def test_websockets_are_counted_while_they_are_open_and_by_how_they_ended(stack: Stack) -> None:
+    operator = "o" * 8 + "p" * 8
+    broker = stack.launch("broker", "sockets", OPERATOR_TOKEN=operator).wait_ready()
+    address, one = broker.url.replace("http", "ws") + "/ws/metrics", {"route": "/ws/metrics"}
+    with connect(address, additional_headers={"Authorization": f"Bearer {operator}"}, proxy=None) as socket:
+        socket.recv(20)
+        assert value(scrape(stack, "sockets"), "websockets_open", **one) == 1
+    for token, message in (("wrong", None), (None, "{}")):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        with connect(address, additional_headers=headers, proxy=None) as socket:
+            if message:
+                socket.send(message)
+            with pytest.raises(ConnectionClosed):
+                socket.recv(20)
+    with pytest.raises(InvalidStatus):
+        connect(broker.url.replace("http", "ws") + "/never/heard/of", proxy=None)
+    deadline = time.monotonic() + 20
+    while value(figures := scrape(stack, "sockets"), "websockets_open", **one) > 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert value(figures, "websockets_accepted_total", **one) == 3
+    assert value(figures, "websockets_ended_total", **one, outcome="closed") == 1
+    assert value(figures, "websockets_ended_total", **one, outcome="unauthorized") == 2
+    assert value(figures, "websockets_ended_total", route="unmatched", outcome="rejected") == 1
+    assert value(figures, "websocket_duration_seconds_count") == 3
+    broker.stop()
 
 
 def test_a_path_that_nobody_declared_makes_no_figure_of_its_own(stack: Stack) -> None:

@@ -20,7 +20,7 @@ from redis.exceptions import AuthenticationError
 from tests.support import programs
 from tests.support.ports import free_port
 from tests.support.services import READY_S, clean_environment
-from tests.support.wallets import funded_wallet
+from tests.support.wallets import funded_wallet, new_wallet
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -144,6 +144,16 @@ def test_a_broker_that_cannot_start_says_why_in_one_line(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_an_executor_that_would_pay_from_the_wallet_that_is_paid_says_so_in_one_line(tmp_path: Path) -> None:
+    wallet = new_wallet()
+    settings = {"EXECUTOR_PRIVATE_KEY": wallet.key, "X402_WALLET_ADDRESS": wallet.address}
+    done = run_module("executor", tmp_path, **settings, EXECUTOR_PORT=str(free_port()))
+    assert done.returncode == 1
+    assert "EXECUTOR_PRIVATE_KEY is the key of X402_WALLET_ADDRESS" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert wallet.key[2:] not in done.stdout + done.stderr
 
 
 GOOD_SECRET = "8f2c1d0b9a7e6f5d4c3b2a190e8d7c6b"

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,11 +11,12 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from prometheus_client.metrics_core import Metric
 from starlette.middleware import Middleware
+from structlog.testing import capture_logs
 
 from shared import metrics as module
 from shared.http import new_app
 from shared.metrics import Metrics, gauge, metrics_router
-from shared.observed import Observed
+from shared.observed import REFUSED, Observed
 from tests.shared.test_http import client, nothing
 
 
@@ -81,6 +84,69 @@ async def test_an_answer_that_breaks_off_is_counted_as_it_began_and_one_without_
     scope = {"type": "http", "method": "GET", "path": "/x"}
     await Observed(gone, metrics)(scope, None, None)  # type: ignore[arg-type]
     assert count(metrics, method="GET", route="unmatched", status="499") == 1
+
+
+Route = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+async def ended(route: Route, *heard: dict[str, Any]) -> tuple[Metrics, dict[str, Any]]:
+    """The figures and the line of a WebSocket that `route` was given."""
+    metrics, waiting = Metrics("test"), list(heard)
+
+    async def receive() -> Any:
+        return waiting.pop(0)
+
+    async def send(_: Any) -> None:
+        pass
+
+    with capture_logs() as lines, suppress(RuntimeError):
+        await Observed(route, metrics)({"type": "websocket", "path": "/ws"}, receive, send)
+    (line,) = lines
+    still_open = {"service": "test", "route": "unmatched"}
+    assert not metrics.registry.get_sample_value("websockets_open", still_open)
+    return metrics, line
+
+
+def sockets(metrics: Metrics, outcome: str) -> float | None:
+    labels = {"service": "test", "route": "unmatched", "outcome": outcome}
+    return metrics.registry.get_sample_value("websockets_ended_total", labels)
+
+
+async def test_a_websocket_that_its_client_leaves_is_closed_and_what_it_was_sent_is_measured() -> None:
+    async def telling(_: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "é"})
+        await send({"type": "websocket.send", "bytes": b"abc", "text": None})
+        await receive()
+        await send({"type": "websocket.close", "code": 1001})  # nobody is there to read it
+
+    metrics, line = await ended(telling, {"type": "websocket.disconnect", "code": 1005})
+    assert sockets(metrics, "closed") == 1
+    assert (line["outcome"], line["code"], line["size_bytes"]) == ("closed", 1005, 5)
+
+
+async def test_a_websocket_that_is_sent_away_is_counted_by_the_reason_and_one_that_fails_as_failed() -> None:
+    async def refusing(scope: Any, _: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        scope[REFUSED] = "unauthorized"
+        await send({"type": "websocket.close", "code": 1008, "reason": "a token, perhaps"})
+
+    async def failing(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        raise RuntimeError
+
+    async def turning_away(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "websocket.close", "code": 1008})
+
+    for route, outcome, code in (
+        (refusing, "unauthorized", 1008),
+        (failing, "failed", 1006),
+        (turning_away, "rejected", 1008),
+    ):
+        metrics, line = await ended(route)
+        assert sockets(metrics, outcome) == 1
+        assert (line["outcome"], line["code"]) == (outcome, code)
+        assert "perhaps" not in str(line)
 
 
 async def test_two_apps_in_one_process_count_for_themselves() -> None:

@@ -87,6 +87,7 @@ export function render(stats, refund) {
     [count, "number"],
   ]);
   providers(stats.providers);
+  instances(stats.instances, age);
   executors(stats.executors);
   versions(stats);
 }
@@ -186,13 +187,25 @@ function providers(rows) {
   ]);
 }
 
+function instances(lines, age) {
+  table("instances", lines, (line) => line.id, (line) => [
+    [short(line.id), "mono plain"],
+    [line.machine || "–"],
+    [`${age(line.seenAt)} ago`, "plain"],
+    [line.accepting ? "accepted" : "refused", "plain"],
+    [line.slots - line.slotsFree, "number"],
+    [`${line.slotsFree} of ${line.slots}`, "number"],
+    [line.waiting, "number"],
+    [Object.entries(line.ready).sort().map(([language, count]) => `${language} ${count}`).join(", ") || "none", "words"],
+  ]);
+}
+
 function executors(rows) {
-  table("executors", rows, (row) => `${row.kind} ${row.name}`, (row) => [
+  table("executors", rows, (row) => `${row.executor} ${row.kind} ${row.name}`, (row) => [
+    [short(row.executor), "mono plain"],
     [row.kind, "plain"],
     [row.name, "plain"],
     [row.accepting || row.status !== "available" ? row.status : "full", mood(row.status)],
-    [row.slots == null ? "–" : `${row.slotsFree} of ${row.slots}`, "number"],
-    [row.waiting, "number"],
     [room(row.freeBytes), "number"],
     [fromAtomic(row.spendableAtomic), "number"],
     [share(row.successRate), "number"],
@@ -200,11 +213,11 @@ function executors(rows) {
   ]);
 }
 
-function versions({ host, neighbours }) {
+function versions({ host, neighbours, warnings }) {
   const others = neighbours.map(({ name, version, reachable, reason }) =>
     reachable ? `${name} ${version ?? "?"}` : `${name}: ${reason}`,
   );
   say("versions", [`broker ${host.version}`, ...others, host.payTo ? `paid to ${host.payTo}` : ""].filter(Boolean).join(" · "));
   const silent = neighbours.filter(({ reachable }) => !reachable);
-  say("trouble", silent.map(({ name, reason }) => `${name}: ${reason}; its rows are old.`).join(" "));
+  say("trouble", [...warnings, ...silent.map(({ name, reason }) => `${name}: ${reason}; its rows are old.`)].join(" "));
 }

@@ -123,6 +123,17 @@ async def test_an_own_key_wins_over_httpayer(tmp_path: Path) -> None:
     assert (proxied.means().networks, proxied.means().sends_files) == (None, False)
 
 
+async def test_the_wallet_that_customers_pay_pays_nobody(tmp_path: Path) -> None:
+    wallet, other = new_wallet(), new_wallet()
+    for spelling in (wallet.address, wallet.address.lower(), f" {wallet.address} "):
+        settings = settings_of(tmp_path, EXECUTOR_PRIVATE_KEY=wallet.key, BROKER_WALLET=spelling)
+        with pytest.raises(StartupError, match="key of X402_WALLET_ADDRESS") as refused:
+            choose_upstream(settings, system_clock)
+        assert wallet.key[2:] not in str(refused.value)
+    settings = settings_of(tmp_path, EXECUTOR_PRIVATE_KEY=wallet.key, X402_WALLET_ADDRESS=other.address)
+    assert choose_upstream(settings, system_clock).means().payer == wallet.address
+
+
 @pytest.mark.parametrize("key", ["nonsense", "0x12", "0x" + "0" * 64, "0x" + "f" * 64, "0x" + "g" * 64])
 def test_a_key_that_is_none_is_one_sentence_that_does_not_tell_it(key: str) -> None:
     with pytest.raises(StartupError, match="EXECUTOR_PRIVATE_KEY: must be a private key") as refused:
