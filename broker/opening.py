@@ -26,6 +26,7 @@ from broker.payments.offers import OfferBook
 from broker.payments.pricing import Pricing
 from broker.payments.reconciler import Reconciler
 from broker.payments.results import Results
+from broker.payments.retention import Retention
 from broker.payments.settlement import Settlement
 from broker.payments.terms import Terms
 from broker.payments.watch import Watch
@@ -132,7 +133,8 @@ async def open_all(
     stack.push_async_callback(reconciler.drain)
     if terms is not None:
         await state.watch.start()  # nothing is sold before it is known that it could be paid
-    works = [_sweep(offers, state.accounts, state.a2a), reconciler.run(), state.dashboard.run()]
+    retention = Retention(database, state.results, clock, settings.results_keep_days)
+    works = [_sweep(offers, state.accounts, state.a2a, retention), reconciler.run(), state.dashboard.run()]
     if terms is not None:
         works.append(state.watch.run())
     for work in works:
@@ -195,7 +197,7 @@ def secret_of(given: SecretStr | None) -> str | None:
     return None if given is None else given.get_secret_value()
 
 
-async def _sweep(*kept: OfferBook | Accounts | Desk) -> None:
+async def _sweep(*kept: OfferBook | Accounts | Desk | Retention) -> None:
     while True:
         await asyncio.sleep(SWEEP_EVERY_S)
         for store in kept:

@@ -42,6 +42,7 @@ class BrokerSettings(RemoteSettings):
     cache_token_key: SecretStr | None = Field(None, validation_alias=names("CACHE_TOKEN_KEY"))
     broker_fee_usd: Decimal = Field(Decimal("0.005"), ge=0, le=1000, validation_alias=names("BROKER_FEE_USD"))
     fulfilment: Mode = Field("execute", validation_alias=names("GALAKSIO_FULFILMENT"))
+    results_keep_days: int = Field(0, ge=0, le=36_500, validation_alias=names("RESULTS_KEEP_DAYS"))
     offer_ttl_s: int = Field(300, ge=30, le=3600, validation_alias=names("OFFER_TTL_S"))
     operator_token: SecretStr | None = Field(None, validation_alias=names("OPERATOR_TOKEN"))
 

@@ -40,6 +40,11 @@ UNPAID = text("status = 'unpaid'")
 UNDO = text("undo_due IS NOT NULL")
 """Jobs that left something behind and are not paid for: it is to be taken back at `undo_due`."""
 
+HELD = text("expired_at IS NULL AND response_hash IS NOT NULL")
+"""Jobs whose result is kept; only after a hash of it was, which is what a receipt needs for good."""
+TO_ERASE = text("expired_at IS NOT NULL AND response_file IS NOT NULL")
+"""Jobs whose result is not kept any more, but for a file that is to be deleted."""
+
 SETTLED = text("payments.state = 'settled'")
 OWED = text("refunds.state = 'owed'")
 """Conditions in queries; without the table's name below, as an index wants them."""
@@ -65,6 +70,9 @@ jobs = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("undo_due", BigInteger),
+    Column("expired_at", BigInteger),
+    Index("jobs_held", "updated_at", sqlite_where=HELD, postgresql_where=HELD),
+    Index("jobs_to_erase", "expired_at", sqlite_where=TO_ERASE, postgresql_where=TO_ERASE),
     Index("jobs_undo_due", "undo_due", sqlite_where=UNDO, postgresql_where=UNDO),
     Index("jobs_unpaid", "request_hash", "requester", sqlite_where=UNPAID, postgresql_where=UNPAID),
     Index("jobs_by_time", "created_at", "id"),

@@ -14,6 +14,7 @@ from broker.payments.pricing import Pricing
 from broker.payments.records import KeptResult, PaymentRow
 from broker.payments.repeats import may_be_told_again
 from broker.payments.results import Results
+from broker.payments.retention import EXPIRED
 from broker.payments.terms import Terms, challenge, receipt_header
 from broker.payments.watch import Watch
 from shared.errors import BadRequest, GalaksioError
@@ -49,17 +50,29 @@ class Answers:
 
     async def deliver(self, call: Call, row: PaymentRow, kept: KeptResult | None = None) -> Response:
         """The kept result with its receipt, the same however often it is asked for."""
-        body: bytes | None
         if kept is not None and kept.text is not None:
             body = kept.text.encode()
         else:
-            job = await self._ledger.job(row.job_id)
-            body = None if job is None else await self._results.read(job)
-        if body is None:
-            raise await self.refund_owed(row)
+            body = await self._kept(row)
         body = told(call.operation, body, Shown(self._address(call), self._tokens))
         receipt = self._receipt(row, success=True, transaction=row.transaction_hash)
         return Response(body, media_type="application/json", headers={**receipt, **NO_STORE})
+
+    async def _kept(self, row: PaymentRow) -> bytes:
+        """The result of a payment that is settled. Raises for one that is gone, or that never was."""
+        job = await self._ledger.job(row.job_id)
+        body = None if job is None else await self._results.read(job)
+        if body is not None:
+            return body
+        if job is None or job.expired_at_ms is None:
+            raise await self.refund_owed(row)
+        raise GalaksioError(
+            f"{EXPIRED}: nothing was charged anew; to have the work done again, send the request unpaid",
+            status=410,
+            code="result_expired",
+            extra={"jobId": row.job_id},
+            headers=self._receipt(row, success=True, transaction=row.transaction_hash),
+        )
 
     async def refund_owed(self, row: PaymentRow) -> GalaksioError:
         """Paid ahead, and the work failed: what is owed back is said and can be looked up."""

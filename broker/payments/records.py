@@ -68,7 +68,7 @@ class PaymentRow:
 class JobRow:
     """One job. `task` is what the executor is told, kept only until the job has ended.
 
-    The result stands in `response`, or in the file `response_file` when it is large.
+    The result stands in `response`, or in the file `response_file` when it is large, until `expired_at_ms`.
     """
 
     id: str
@@ -86,10 +86,12 @@ class JobRow:
     error: str | None
     created_at_ms: int
     updated_at_ms: int
+    expired_at_ms: int | None = None
 
     @property
     def has_result(self) -> bool:
-        return self.response is not None or self.response_file is not None
+        kept = self.response is not None or self.response_file is not None
+        return kept and self.expired_at_ms is None
 
 
 @dataclass(frozen=True)
@@ -156,4 +158,5 @@ def read_job(row: Row[Any]) -> JobRow:
         error=row.error,
         created_at_ms=row.created_at,
         updated_at_ms=row.updated_at,
+        expired_at_ms=row.expired_at,
     )

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,19 @@ class Results:
 
     async def read(self, job: JobRow) -> bytes | None:
         """The JSON text of a job's answer in UTF-8, exactly as it was kept; None when there is none."""
+        if not job.has_result:
+            return None
         if job.response is not None:
             return job.response.encode()
-        if job.response_file is None:
-            return None
-        return await asyncio.to_thread((self._folder / job.response_file).read_bytes)
+        return await asyncio.to_thread((self._folder / str(job.response_file)).read_bytes)
+
+    async def erase(self, files: Sequence[str]) -> None:
+        """Delete spooled results. One that is not there is no matter. Raises `OSError`."""
+        await asyncio.to_thread(self._erase, files)
+
+    def _erase(self, files: Sequence[str]) -> None:
+        for name in files:
+            (self._folder / name).unlink(missing_ok=True)
 
     def _write(self, name: str, data: bytes) -> None:
         temporary = self._folder / f".{name}.{os.getpid()}"

@@ -13,6 +13,7 @@ from broker.payments.instructions import is_instructed
 from broker.payments.ledger import Ledger
 from broker.payments.records import JobRow, PaymentRow
 from broker.payments.results import Results
+from broker.payments.retention import EXPIRED
 from broker.routes.schemas import JobView, PaymentView
 from shared.clock import iso
 from shared.errors import GalaksioError
@@ -99,7 +100,7 @@ def _view(asked_for: str, job: JobRow, result: Any, payment: PaymentRow | None, 
         status=_status(job),
         quote=job.quote,
         result=result,
-        error=job.error,
+        error=job.error or (EXPIRED if job.expired_at_ms is not None else None),
         createdAt=iso(job.created_at_ms / 1000),
         updatedAt=iso(job.updated_at_ms / 1000),
         payment=None

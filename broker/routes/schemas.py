@@ -129,6 +129,7 @@ PAID: Responses = {
         {
             400: "Malformed request or payment header, or never done here",
             409: "The authorization was used for another request",
+            410: "Its result was paid for, and is no longer kept here (RESULTS_KEEP_DAYS)",
             413: "A body over 10 MB, or content over what is taken here",
             429: "Too many requests from this address or wallet, or too much of its money in flight",
             431: "Payment header over 16 KB",
