@@ -10,7 +10,7 @@ from broker.settings import BrokerSettings
 from executor.settings import ExecutorSettings
 from quote.settings import QuoteSettings
 from shared.settings import CommonSettings, env_names
-from tests.containers.files import ROOT, SERVICES, compose, names_in
+from tests.containers.files import ROOT, SERVICES, compose, for_podman, names_in
 
 SETTINGS: dict[str, type[CommonSettings]] = {
     "broker": BrokerSettings,
@@ -209,3 +209,19 @@ def test_the_executors_seccomp_profile_lets_bubblewrap_work_and_little_else(serv
         "clone3",
     }
     assert not allowed & denied
+
+
+def test_under_podman_only_how_the_executor_is_confined_is_said_anew(services: Any) -> None:
+    """Its API takes the text of a seccomp profile for the name of a file (podman issue 27710)."""
+    changed = for_podman()["services"]
+    assert changed.keys() == {"executor"}
+    assert changed["executor"].keys() == {"security_opt"}
+    own, ours = services["executor"]["security_opt"], changed["executor"]["security_opt"]
+    assert set(own) ^ set(ours) == {
+        "seccomp=./deploy/executor-seccomp.json",
+        "systempaths=unconfined",
+        "seccomp=unconfined",
+        "unmask=ALL",
+    }
+    text = (ROOT / "deploy/podman.yaml").read_text()
+    assert "security_opt: !override" in text, "both lists would hold"
