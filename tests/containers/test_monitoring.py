@@ -76,6 +76,17 @@ def test_all_services_are_scraped_where_they_listen_with_the_token() -> None:
     assert "for-prometheus:/run/galaksio:ro" in compose()["services"]["prometheus"]["volumes"]
 
 
+def test_a_service_has_one_address_for_prometheus() -> None:
+    """A name has one in each network that both are on, and what has two is counted twice."""
+    services = compose()["services"]
+    for name in SERVICES:
+        shared = set(services["prometheus"]["networks"]) & set(services[name]["networks"])
+        assert shared == {"inside"}, name
+    # An internal network publishes no port.
+    published = set(services["prometheus"]["networks"]) - {"inside"}
+    assert [bool((compose()["networks"][name] or {}).get("internal")) for name in published] == [False]
+
+
 def test_an_alert_says_how_bad_it_is_and_what_it_means() -> None:
     names = []
     for group in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]:
