@@ -142,6 +142,14 @@ def test_profiles_bring_what_is_not_always_wanted(services: Any) -> None:
             )
 
 
+def test_the_settings_of_the_devnet_are_written_whenever_those_of_all_are(services: Any) -> None:
+    """`up prometheus` beside a stack on the devnet runs `setup` again, which takes them back."""
+    waiting = {name: set(service.get("depends_on", {})) for name, service in services.items()}
+    assert waiting.pop("devnet-setup") == {"setup"}
+    for name, others in waiting.items():
+        assert not others & {"setup"} or "devnet-setup" in others, name
+
+
 def test_nothing_has_to_be_set_before_the_stack_starts() -> None:
     assert ":?" not in (ROOT / "docker-compose.yaml").read_text()
 
