@@ -18,18 +18,21 @@ WAIT_S=180
 
 skip() { echo "compose-test: skipped, $1. The compose file and the Dockerfiles are checked as text by tests/containers."; exit 0; }
 
-find_compose() { # sets `engine` and `compose`
+find_compose() { # sets `engine`, `compose` and `files`
   local words
   for engine in docker podman; do
     "$engine" info >/dev/null 2>&1 || continue
     for words in "$engine compose" "$engine-compose"; do
-      if $words version >/dev/null 2>&1; then compose=$words; return; fi
+      $words version >/dev/null 2>&1 || continue
+      compose=$words files=(-f docker-compose.yaml)
+      if [ "$engine" = podman ]; then files+=(-f deploy/podman.yaml); fi
+      return
     done
   done
   skip "no container engine with compose answers on this machine"
 }
 
-stack() { $compose --profile devnet "$@"; }
+stack() { $compose "${files[@]}" --profile devnet "$@"; }
 
 take_down() { # what was built stays for the next time
   local status=$?

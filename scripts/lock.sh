@@ -7,7 +7,7 @@ compile=("$uv" pip compile --universal --python-version 3.11 --generate-hashes -
          --no-emit-find-links --quiet "$@")
 echo "uv" | "${compile[@]}" - -o requirements/bootstrap.lock
 "${compile[@]}" pyproject.toml --all-extras -c requirements/bootstrap.lock -o requirements/dev.lock
-"${compile[@]}" pyproject.toml -c requirements/dev.lock -o requirements/service.lock
+"${compile[@]}" pyproject.toml --extra otel -c requirements/dev.lock -o requirements/service.lock
 "${compile[@]}" pyproject.toml --extra devnet -c requirements/dev.lock -o requirements/devnet.lock
 echo "pip-audit" | "${compile[@]}" - -o requirements/audit.lock
 echo "x402==0.2.1" | "${compile[@]}" - -o requirements/x402-v1-client.lock

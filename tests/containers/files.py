@@ -22,6 +22,11 @@ def compose() -> Any:
     return yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
 
 
+def for_podman() -> Any:
+    """What deploy/podman.yaml says in place of docker-compose.yaml."""
+    return yaml.safe_load((ROOT / "deploy/podman.yaml").read_text().replace("!override", ""))
+
+
 def names_in(path: Path) -> set[str]:
     """The settings that an example of an environment file names, commented out or not."""
     return set(re.findall(r"^#? ?([A-Z][A-Z0-9_]*)=", path.read_text(), re.MULTILINE))

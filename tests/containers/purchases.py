@@ -12,10 +12,10 @@ from decimal import Decimal
 import httpx
 from eth_account import Account
 
-from cli.client import paid_post
 from cli.config import CliError, Config, account_of
 from cli.demo_purchases import Purchases
 from cli.terminal import out
+from galaksio import AsyncClient, Error
 from shared.money import usd_to_atomic
 
 CAP_USD = Decimal("0.10")
@@ -26,13 +26,13 @@ RUN_S = 3
 
 async def buy_all(config: Config) -> int:
     """Runs, storage and a cache, each used; returns what they cost."""
-    purchases = Purchases(out, config)
-    for language in ("python", "javascript", "bash"):
-        await purchases.run(language)
-    await purchases.store_text()
-    await purchases.store_file()
-    await purchases.cache()
-    return purchases.spent_atomic
+    async with Purchases(out, config) as purchases:
+        for language in ("python", "javascript", "bash"):
+            await purchases.run(language)
+        await purchases.store_text()
+        await purchases.store_file()
+        await purchases.cache()
+        return purchases.spent_atomic
 
 
 async def buy_runs(config: Config, count: int, meanwhile: str) -> int:
@@ -40,16 +40,17 @@ async def buy_runs(config: Config, count: int, meanwhile: str) -> int:
 
     With `meanwhile`, a command to be started while they go on, the broker may refuse some.
     """
-    running = asyncio.gather(*(_run(config, number) for number in range(count)), return_exceptions=True)
-    if meanwhile:
-        await asyncio.sleep(BEGUN_S)
-        breaking = await asyncio.create_subprocess_exec(*shlex.split(meanwhile))
-        if await breaking.wait() != 0:
-            raise CliError(f"`{meanwhile}` failed.")
-    answers = await running
+    async with AsyncClient(config.private_key, config.broker_url, max_cost_usd=CAP_USD) as client:
+        running = asyncio.gather(*(_run(client, number) for number in range(count)), return_exceptions=True)
+        if meanwhile:
+            await asyncio.sleep(BEGUN_S)
+            breaking = await asyncio.create_subprocess_exec(*shlex.split(meanwhile))
+            if await breaking.wait() != 0:
+                raise CliError(f"`{meanwhile}` failed.")
+        answers = await running
     failed = [answer for answer in answers if isinstance(answer, BaseException)]
     out.print(f"{count - len(failed)} of {count} runs were done, {len(failed)} were not")
-    unexpected = [error for error in failed if not (meanwhile and isinstance(error, CliError))]
+    unexpected = [error for error in failed if not (meanwhile and isinstance(error, Error))]
     if unexpected:
         raise unexpected[0]
     if len(failed) == count:
@@ -57,12 +58,11 @@ async def buy_runs(config: Config, count: int, meanwhile: str) -> int:
     return sum(answer for answer in answers if isinstance(answer, int))
 
 
-async def _run(config: Config, number: int) -> int:
-    ask = {"code": f"sleep {RUN_S}; echo {number}", "language": "bash"}
-    paid = await paid_post(config, "/run", ask, lambda _: None)
-    if paid.body["result"]["stdout"] != f"{number}\n":
-        raise AssertionError(f"run {number} came to {paid.body}")
-    return usd_to_atomic(paid.body["price_usd"])
+async def _run(client: AsyncClient, number: int) -> int:
+    run = await client.run(f"sleep {RUN_S}; echo {number}", "bash")
+    if run.stdout != f"{number}\n":
+        raise AssertionError(f"run {number} came to {run}")
+    return usd_to_atomic(run.price_usd)
 
 
 async def check(arguments: argparse.Namespace) -> None:

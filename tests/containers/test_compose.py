@@ -10,7 +10,7 @@ from broker.settings import BrokerSettings
 from executor.settings import ExecutorSettings
 from quote.settings import QuoteSettings
 from shared.settings import CommonSettings, env_names
-from tests.containers.files import ROOT, SERVICES, compose, names_in
+from tests.containers.files import ROOT, SERVICES, compose, for_podman, names_in
 
 SETTINGS: dict[str, type[CommonSettings]] = {
     "broker": BrokerSettings,
@@ -142,6 +142,14 @@ def test_profiles_bring_what_is_not_always_wanted(services: Any) -> None:
             )
 
 
+def test_the_settings_of_the_devnet_are_written_whenever_those_of_all_are(services: Any) -> None:
+    """`up prometheus` beside a stack on the devnet runs `setup` again, which takes them back."""
+    waiting = {name: set(service.get("depends_on", {})) for name, service in services.items()}
+    assert waiting.pop("devnet-setup") == {"setup"}
+    for name, others in waiting.items():
+        assert not others & {"setup"} or "devnet-setup" in others, name
+
+
 def test_nothing_has_to_be_set_before_the_stack_starts() -> None:
     assert ":?" not in (ROOT / "docker-compose.yaml").read_text()
 
@@ -209,3 +217,19 @@ def test_the_executors_seccomp_profile_lets_bubblewrap_work_and_little_else(serv
         "clone3",
     }
     assert not allowed & denied
+
+
+def test_under_podman_only_how_the_executor_is_confined_is_said_anew(services: Any) -> None:
+    """Its API takes the text of a seccomp profile for the name of a file (podman issue 27710)."""
+    changed = for_podman()["services"]
+    assert changed.keys() == {"executor"}
+    assert changed["executor"].keys() == {"security_opt"}
+    own, ours = services["executor"]["security_opt"], changed["executor"]["security_opt"]
+    assert set(own) ^ set(ours) == {
+        "seccomp=./deploy/executor-seccomp.json",
+        "systempaths=unconfined",
+        "seccomp=unconfined",
+        "unmask=ALL",
+    }
+    text = (ROOT / "deploy/podman.yaml").read_text()
+    assert "security_opt: !override" in text, "both lists would hold"

@@ -5,12 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from shared.serve import GRACE_AFTER_S, GRACE_S
-from tests.containers.files import DOCKERFILES, PORTS, ROOT, compose, copied, final_stage
+from tests.containers.files import DOCKERFILES, PORTS, ROOT, SERVICES, compose, copied, final_stage
 
 STARTED = "import importlib, sys; importlib.import_module(sys.argv[1] + '.main')"
 
@@ -29,6 +30,20 @@ def test_the_packages_are_the_locked_ones_and_their_installer_stays_behind(name:
     assert len(installs) == 2
     assert all("--require-hashes" in line and "-r " in line for line in installs)
     assert "pip" not in final_stage(name)
+
+
+def test_images_can_send_traces() -> None:
+    """The extra is small, so that a host sets OTEL_EXPORTER_OTLP_ENDPOINT and nothing else."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    locked = set(
+        re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements/service.lock").read_text(), re.MULTILINE)
+    )
+    assert {line.partition(">=")[0] for line in extras["otel"]} <= locked
+    for name in SERVICES:
+        assert " -r service.lock " in DOCKERFILES[name].read_text(), name
+    assert "pyproject.toml --extra otel -c" in (ROOT / "scripts/lock.sh").read_text(), (
+        "or the next lock drops it"
+    )
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)

@@ -2,7 +2,10 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +76,17 @@ def test_all_services_are_scraped_where_they_listen_with_the_token() -> None:
     assert "for-prometheus:/run/galaksio:ro" in compose()["services"]["prometheus"]["volumes"]
 
 
+def test_a_service_has_one_address_for_prometheus() -> None:
+    """A name has one in each network that both are on, and what has two is counted twice."""
+    services = compose()["services"]
+    for name in SERVICES:
+        shared = set(services["prometheus"]["networks"]) & set(services[name]["networks"])
+        assert shared == {"inside"}, name
+    # An internal network publishes no port.
+    published = set(services["prometheus"]["networks"]) - {"inside"}
+    assert [bool((compose()["networks"][name] or {}).get("internal")) for name in published] == [False]
+
+
 def test_an_alert_says_how_bad_it_is_and_what_it_means() -> None:
     names = []
     for group in yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]:
@@ -94,3 +108,43 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     assert f"./deploy/monitoring/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(set(ids)) == len(ids)
+
+
+def cases_of_alerts() -> dict[str, list[bool]]:
+    """Of each alert, whether it fires in each of the cases of alerts.test.yml."""
+    found: dict[str, list[bool]] = {}
+    for test in yaml.safe_load((MONITORING / "alerts.test.yml").read_text())["tests"]:
+        for case in test["alert_rule_test"]:
+            found.setdefault(case["alertname"], []).append(bool(case.get("exp_alerts")))
+    return found
+
+
+def test_every_alert_is_seen_silent_and_firing() -> None:
+    groups = yaml.safe_load((MONITORING / "alerts.yml").read_text())["groups"]
+    assert cases_of_alerts().keys() == {rule["alert"] for group in groups for rule in group["rules"]}
+    assert [name for name, cases in cases_of_alerts().items() if set(cases) != {True, False}] == []
+
+
+@pytest.fixture
+def promtool() -> str:
+    found = shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian: the package prometheus or promtool)")
+    return found
+
+
+def test_alerts_fire_when_they_should_and_only_then(promtool: str) -> None:
+    checked(promtool, "test", "rules", str(MONITORING / "alerts.test.yml"))
+
+
+def test_prometheus_takes_its_configuration_and_the_rules(promtool: str, tmp_path: Path) -> None:
+    (tmp_path / "INTERNAL_API_TOKEN").write_text("one")
+    config = (MONITORING / "prometheus.yml").read_text().replace("/run/galaksio", str(tmp_path))
+    (tmp_path / "prometheus.yml").write_text(config)
+    shutil.copy(MONITORING / "alerts.yml", tmp_path)
+    checked(promtool, "check", "config", str(tmp_path / "prometheus.yml"))
+
+
+def checked(promtool: str, *arguments: str) -> None:
+    done = subprocess.run([promtool, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
