@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from broker.a2a.desk import Desk
 from broker.a2a.envelope import Message, read_message
 from broker.bodies import small_body
-from broker.routes.schemas import PENDING
+from broker.routes.schemas import PENDING, REFUND_OWED
 from shared.openapi import RETRY_AFTER, json_request, refusals
 
 router = APIRouter(tags=["agents"])
@@ -50,11 +50,11 @@ class Said(BaseModel):
                 422: "The task cannot be done: a NUL byte in the code, no text, an address that has nothing",
                 431: "The payment is over 16 KB",
                 500: "The result that was paid for cannot be found",
-                502: "The provider failed after it was paid: what is owed back is said",
                 503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
                 507: "There is no room for the content here now",
             }
         ),
+        502: {**REFUND_OWED, "headers": {}},
     },
 )
 async def message(request: Request) -> Response:

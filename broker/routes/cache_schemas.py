@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from broker.routes.schemas import PAYMENT_HEADERS, PAYMENT_REQUIRED, PENDING, RECEIPTS
+from broker.routes.schemas import PAYMENT_HEADERS, PAYMENT_REQUIRED, PENDING, RECEIPTS, REFUND_OWED
 from shared.openapi import Responses, json_request, refusals
 
 CACHE_TOKEN = "CacheToken"  # noqa: S105 - the name of a scheme
@@ -21,11 +21,11 @@ CACHE_ANSWERS: Responses = {
             413: "The value is larger than is kept",
             431: "Payment header over 16 KB",
             500: "The result that was paid for cannot be found",
-            502: "The provider failed after it was paid: what is owed back is said",
             503: "The cache, or what a payment needs, does not answer",
             507: "The cache is full",
         }
     ),
+    502: REFUND_OWED,
 }
 REPLY = {
     "type": "object",
