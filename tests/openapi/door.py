@@ -206,6 +206,8 @@ class _Visit(BaseHTTPRequestHandler):
         for name, value in answer.headers.multi_items():
             if name.lower() not in _OF_THE_LINE:
                 self.send_header(name, value)
+        if "Transfer-Encoding" in answer.headers:
+            self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
         self.wfile.write(answer.content)
 
