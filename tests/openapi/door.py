@@ -191,6 +191,7 @@ def opened(header: dict[str, str]) -> dict[str, Any]:
 
 class _Visit(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body at once: the other side waits a while to acknowledge half an answer
     door: Door
 
     def __getattr__(self, name: str) -> Any:
