@@ -54,8 +54,9 @@ def check_books(stack: Stack, door: Door, had_atomic: int, host_had_atomic: int)
     assert len({row.job_id for row in settled.values()}) == len(settled)
     assert refunds_in(stack) == 0
     paid_atomic = sum(row.amount_atomic for row in settled.values())
-    assert had_atomic - stack.balance(door.wallet.address) == paid_atomic
-    assert stack.balance(HOST_WALLET) - host_had_atomic == paid_atomic
+    moved_atomic = had_atomic - stack.balance(door.wallet.address)
+    taken_atomic = stack.balance(HOST_WALLET) - host_had_atomic
+    assert moved_atomic == taken_atomic == paid_atomic, (moved_atomic, taken_atomic, paid_atomic)
     _check_receipts(door, settled)
     _check_chain(stack, door, settled)
     _check_jobs(stack, list(settled.values())[-LOOKED_AT:])
@@ -63,7 +64,8 @@ def check_books(stack: Stack, door: Door, had_atomic: int, host_had_atomic: int)
 
 def _check_receipts(door: Door, settled: dict[str, Row]) -> None:
     """Whoever paid was told so with the transaction, and nobody else was; what was done is told as it was."""
-    assert settled.keys() <= {spent.nonce.lower() for spent in door.spent}
+    unknown = settled.keys() - {spent.nonce.lower() for spent in door.spent}
+    assert not unknown, unknown
     for spent in door.spent:
         told = {receipt["transaction"] for receipt in spent.receipts}
         row = settled.get(spent.nonce.lower())
