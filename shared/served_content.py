@@ -16,7 +16,8 @@ _ALWAYS = {
     "Content-Disposition": _header("Its name, and whether a browser may show it", required=True),
     "X-Ipfs-Path": _header("`/ipfs/` and the content id", required=True),
 }
-_CONTENT = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_CONTENT: dict[str, Any] = {"*/*": {}}
+"""Bytes of any type: what is JSON need not be a text."""
 ANSWERS: Responses = {
     200: {
         "description": "The whole content, in the type it was stored with",

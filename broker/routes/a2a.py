@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 from broker.a2a.desk import Desk
 from broker.a2a.envelope import Message, read_message
 from broker.bodies import small_body
-from broker.routes.schemas import PENDING
-from shared.openapi import RETRY_AFTER, json_request, refusals
+from broker.routes.schemas import PENDING, REFUND_OWED
+from shared.openapi import RETRY_AFTER, ErrorBody, json_request, refusals
 
 router = APIRouter(tags=["agents"])
 
@@ -45,16 +45,21 @@ class Said(BaseModel):
             {
                 400: "No envelope, an unknown type, or a malformed task",
                 404: "No such task, or its time is over",
-                409: "Paid for already, or the authorization was used elsewhere",
                 413: "The message is over 256 KB",
                 422: "The task cannot be done: a NUL byte in the code, no text, an address that has nothing",
                 431: "The payment is over 16 KB",
                 500: "The result that was paid for cannot be found",
-                502: "The provider failed after it was paid: what is owed back is said",
                 503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
                 507: "There is no room for the content here now",
             }
         ),
+        409: {
+            "model": ErrorBody,
+            "description": "Paid for already or right now, or the authorization was used elsewhere",
+            "headers": RETRY_AFTER,
+        },
+        # Receipts stand in the message.
+        502: {**REFUND_OWED, "headers": {}},
     },
 )
 async def message(request: Request) -> Response:

@@ -2,30 +2,38 @@
 
 from typing import Any
 
-from broker.routes.schemas import PAYMENT_HEADERS, PAYMENT_REQUIRED, PENDING, RECEIPTS
+from broker.routes.schemas import PAYMENT_HEADERS, PAYMENT_REQUIRED, PENDING, RECEIPTS, REFUND_OWED
 from shared.openapi import Responses, json_request, refusals
 
 CACHE_TOKEN = "CacheToken"  # noqa: S105 - the name of a scheme
+
+_REFUSED = refusals(
+    {
+        400: "Something that cannot be: key, value, ttl, command, type",
+        401: "No token, or not the one of this cache",
+        404: "No such key, or the cache has expired",
+        409: "The authorization of the payment was used for another request",
+        410: "Used up, and no more operations are sold for this cache",
+        413: "The value is larger than is kept",
+        431: "Payment header over 16 KB",
+        500: "The result that was paid for cannot be found",
+        503: "The cache, or what a payment needs, does not answer",
+        507: "The cache is full",
+    }
+)
+_AFTER_A_TOP_UP = (400, 404, 503, 507)
+"""How a request may still fail for which more operations were bought: the receipt comes with it."""
 
 CACHE_ANSWERS: Responses = {
     200: {"description": "Done", "headers": RECEIPTS},
     202: PENDING,
     402: {**PAYMENT_REQUIRED, "description": "Used up: pay this, then send the same request again"},
-    **refusals(
-        {
-            400: "Something that cannot be: key, value, ttl, command, type",
-            401: "No token, or not the one of this cache",
-            404: "No such key, or the cache has expired",
-            409: "The authorization of the payment was used for another request",
-            410: "Used up, and no more operations are sold for this cache",
-            413: "The value is larger than is kept",
-            431: "Payment header over 16 KB",
-            500: "The result that was paid for cannot be found",
-            502: "The provider failed after it was paid: what is owed back is said",
-            503: "The cache, or what a payment needs, does not answer",
-            507: "The cache is full",
-        }
-    ),
+    **_REFUSED,
+    **{
+        status: {**_REFUSED[status], "headers": {**_REFUSED[status].get("headers", {}), **RECEIPTS}}
+        for status in _AFTER_A_TOP_UP
+    },
+    502: REFUND_OWED,
 }
 REPLY = {
     "type": "object",

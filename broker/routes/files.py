@@ -15,7 +15,7 @@ from shared.served_content import ANSWERS, PARAMETERS
 router = APIRouter(tags=["storage"])
 log = get_logger(__name__)
 
-_ASKED = ("range", "if-range", "if-none-match", "if-modified-since", "accept")
+_ASKED = (b"range", b"if-range", b"if-none-match", b"if-modified-since", b"accept")
 # What the executor says of content passes; anything else of its headers does not (payments.md §5).
 _TOLD = (
     "accept-ranges",
@@ -48,8 +48,9 @@ _SAID = frozenset({200, 206, 304, 400, 404, 410, 416, 503})
 async def content(cid: str, request: Request) -> Response:
     """The content, whole or in part; `?format=raw` or `car` to check it against its content id."""
     client: httpx.AsyncClient = request.app.state.files
-    asked = {name: value for name in _ASKED if (value := request.headers.get(name)) is not None}
-    asked |= {"accept-encoding": "identity", "x-request-id": request_id()}
+    # Byte for byte: what is no ASCII is no reason to fail, and matches nothing.
+    asked = [(name, value) for name, value in request.headers.raw if name in _ASKED]
+    asked += [(b"accept-encoding", b"identity"), (b"x-request-id", request_id().encode())]
     query = {name: request.query_params[name] for name in ("format",) if name in request.query_params}
     try:
         sent = client.build_request(request.method, f"/files/{_cid(cid)}", params=query, headers=asked)

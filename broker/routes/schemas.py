@@ -59,6 +59,20 @@ class PaymentRequiredBody(ErrorBody):
     example: dict[str, Any] | None = None
 
 
+class RefundTold(BaseModel):
+    """What is owed back to a payer, as a decimal string, or was paid back."""
+
+    state: Literal["owed", "paid"]
+    amountUsd: str
+
+
+class RefundOwedBody(ErrorBody):
+    """The money was taken and the work failed. The receipt stands in the header of a success."""
+
+    jobId: str
+    refund: RefundTold
+
+
 class Pending(BaseModel):
     """The outcome is not known yet: ask `Location`, do not pay again."""
 
@@ -121,6 +135,11 @@ PENDING: dict[str, Any] = {
     "description": "The outcome of the payment is not known yet",
     "headers": {"Location": _header("Where the job stands", required=True), **RETRY_AFTER},
 }
+REFUND_OWED: dict[str, Any] = {
+    "model": RefundOwedBody,
+    "description": "The provider failed after it was paid: what is owed back is said",
+    "headers": RECEIPTS,
+}
 PAID: Responses = {
     200: {"description": "Paid and done", "headers": RECEIPTS},
     202: PENDING,
@@ -134,10 +153,10 @@ PAID: Responses = {
             429: "Too many requests from this address or wallet, or too much of its money in flight",
             431: "Payment header over 16 KB",
             500: "The result that was paid for cannot be found",
-            502: "The provider failed after it was paid: what is owed back is said",
             503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
         }
     ),
+    502: REFUND_OWED,
 }
 """What every paid route answers."""
 PAYMENT_HEADERS: list[dict[str, Any]] = [
