@@ -52,7 +52,9 @@ def publish(metrics: Metrics, registry: Registry, upstream: Upstream) -> None:
         ready = [((name,), float(count)) for s in statuses for name, count in (s.ready or {}).items()]
         yield gauge("galaksio_sandbox_pool_ready", "Sandboxes that wait for a run.", ("language",), ready)
         yield gauge("galaksio_store_free_bytes", "What more can be stored.", (), _free(statuses))
-        spent = [((name,), usd(atomic)) for name, atomic in sorted(upstream.spent().items())]
+        # From 0 on: what grows is seen from the second value of a series, and the first payment is one.
+        payable = {s.name: 0 for s in statuses if s.spendable_atomic is not None}
+        spent = [((name,), usd(atomic)) for name, atomic in sorted({**payable, **upstream.spent()}.items())]
         yield counted("galaksio_upstream_spent_usd", "Money paid to other providers.", ("provider",), spent)
 
     metrics.read(told)

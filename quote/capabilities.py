@@ -79,15 +79,16 @@ class Needs:
 class Capability:
     """One executor provider.
 
-    `broken` is why it does no work at all, `busy` why it takes none right now. `languages` (with whether a
-    run of each may want dependencies) and `memory_mb` (the most that one run can get) are None where they
-    have no meaning or are not told; so are `networks` (CAIP-2) on which it can be paid, and
-    `spendable_atomic`, the most that one job may spend on it. `success_rate` (0 to 1) and `typical_ms` are
-    measured: of its jobs lately.
+    `broken` is why it does no work at all, `busy` why it takes none right now; `disabled`: the host has not
+    set it up, which is no failure. `languages` (with whether a run of each may want dependencies) and
+    `memory_mb` (the most that one run can get) are None where they have no meaning or are not told; so are
+    `networks` (CAIP-2) on which it can be paid, and `spendable_atomic`, the most that one job may spend on
+    it. `success_rate` (0 to 1) and `typical_ms` are measured: of its jobs lately.
     """
 
     broken: Refusal | None = None
     busy: Refusal | None = None
+    disabled: bool = False
     languages: Mapping[str, bool] | None = None
     memory_mb: int | None = None
     networks: Sequence[str] | None = None
@@ -180,6 +181,7 @@ def _capability(row: _Row) -> Capability:
     return Capability(
         broken=broken,
         busy=_busy(row) if row.accepting is False else None,
+        disabled=row.status == "disabled",
         languages=None if languages is None else {entry.name: entry.dependencies for entry in languages},
         memory_mb=row.memory_mb,
         networks=row.networks,

@@ -20,13 +20,14 @@ def _row(provider: QuoteProvider, capability: Capability, market: Market) -> Pro
     breaker, probes = market.breaker(provider.name), market.measures.probes(provider.name)
     failing = _failing(breaker)
     refusal = failing or capability.refusal(Needs())
+    disabled = provider.disabled is not None or capability.disabled
     works = capability.broken is None and failing is None
     if provider.disabled is not None:
         refusal = Refusal(code=PROVIDER_DISABLED, reason=provider.disabled)
     return ProviderRow(
         name=provider.name,
         kind=provider.kind,
-        status="disabled" if provider.disabled is not None else "available" if works else "unavailable",
+        status="disabled" if disabled else "available" if works else "unavailable",
         reason=refusal.reason if refusal else None,
         refusal=refusal,
         circuit=breaker.circuit,

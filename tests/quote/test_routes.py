@@ -371,11 +371,16 @@ async def test_providers_tell_what_is_known_and_ask_nobody(http: httpx.AsyncClie
         assert found["count"] == len(found["providers"])
         return {f"{row['kind']}/{row['name']}": row for row in found["providers"]}
 
+    unset = {"kind": "cache", "name": "memcached", "status": "disabled", "reason": "MEMCACHED_URL is not set"}
+    broken = {"kind": "storage", "name": "local", "status": "unavailable", "reason": "it is full"}
+    service.rows = [*(row for row in ROWS if row["kind"] != "storage"), unset, broken]
     new = await rows()
     assert new["storage/unused"]["status"] == "disabled"
     assert new["storage/unused"]["reason"] == "REMOTE_PROVIDERS leaves it out"
     assert new["storage/unused"]["refusal"]["code"] == "provider_disabled"
-    assert new["cache/memcached"]["status"] == "unavailable"
+    for row in (unset, broken):
+        told = new[f"{row['kind']}/{row['name']}"]
+        assert (told["status"], told["reason"]) == (row["status"], row["reason"])
     remote = new["compute/remote"]
     assert (remote["status"], remote["refusal"], remote["circuit"]) == ("available", None, "closed")
     assert (remote["jobs_success_rate"], remote["jobs_typical_ms"]) == (0.75, 40)

@@ -48,6 +48,9 @@ class PlainUpstream:
     def means(self) -> Means:
         return self.can
 
+    def spent(self) -> dict[str, int]:
+        return {"xcache": 20_000}
+
     async def send(self, order: Order, spending: Spending) -> Answer:
         spending.before_paying()
         self.sent.append((order, spending))

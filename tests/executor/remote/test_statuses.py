@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from executor.figures import publish
 from executor.providers.base import Context, ProviderStatus, find_providers
 from executor.storage.storage import Storage
 from executor.upstream.base import Means
 from executor.upstream.errors import UpstreamOff
+from shared.metrics import Metrics
 from tests.executor.remote.conftest import MEANS, PlainUpstream, context_of, done, provider
 
 REMOTE = {
@@ -80,3 +82,20 @@ def test_only_who_is_sent_files_as_they_are_needs_a_way_for_them(
     upstream.can = replace(MEANS, sends_files=False)
     off = {name for (_, name), status in statuses(context).items() if status.status == "disabled"}
     assert off == {"openx402"}
+
+
+def test_what_was_paid_is_told_from_0_on_of_each_that_can_be_paid(
+    context: Context, upstream: PlainUpstream
+) -> None:
+    """The first payment to one is the second value of its series, and growth can be seen."""
+    metrics = Metrics("executor")
+    publish(metrics, find_providers(context), upstream)
+
+    def told() -> dict[str, float]:
+        families = metrics.registry.collect()
+        (spent,) = [family for family in families if family.name == "galaksio_upstream_spent_usd"]
+        return {sample.labels["provider"]: sample.value for sample in spent.samples}
+
+    assert told() == {**{name: 0.0 for _, name in REMOTE}, "xcache": 0.02}
+    upstream.can = Means("EXECUTOR_PRIVATE_KEY is not set", [], 0, False)
+    assert told() == {"xcache": 0.02}, "nothing of those that cannot be paid"
