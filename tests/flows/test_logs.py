@@ -69,7 +69,8 @@ def sold(stack: Stack) -> Sold:
         http.post("/run", content=f'{{"code": "{CODE_SECRET}"', headers={"X-PAYMENT": "a" * 400})
     listen(sold, stack)
     for name in SERVICES:
-        httpx.get(stack.url(name) + "/health/ready", trust_env=False)
+        httpx.get(stack.url(name) + "/health/ready", headers={"X-Request-ID": "last-look"}, trust_env=False)
+        wait_for_line(stack, name, "last-look")
         sold.text[name] = stack.processes[name].output()
         sold.lines[name] = [json.loads(line) for line in sold.text[name].splitlines()]
     sold.secrets += [INTERNAL, OPERATOR, KEY, KEY[2:], CODE_SECRET, ENV_SECRET, FILE_SECRET, VALUE_SECRET]
@@ -93,9 +94,14 @@ def listen(sold: Sold, stack: Stack) -> None:
         connect(f"{door}/{SOCKET_SECRET}", proxy=None)
     sold.secrets.append(SOCKET_SECRET)
     # The line of the first is written once the broker has heard that nobody listens any more.
+    wait_for_line(stack, "broker", "sold-socket")
+
+
+def wait_for_line(stack: Stack, service: str, text: str) -> None:
+    """A line is written after its answer was sent, so that whoever has the answer may be first."""
     deadline = time.monotonic() + 20
-    while "sold-socket" not in stack.processes["broker"].output():
-        assert time.monotonic() < deadline
+    while text not in stack.processes[service].output():
+        assert time.monotonic() < deadline, f"{service} did not write of {text}"
         time.sleep(0.05)
 
 
