@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
 from shared.clock import Clock
-from shared.http import header
+from shared.middleware import header
 
 MAX_ANSWERS = 256
 MAX_KEY_BYTES = 4096

@@ -130,7 +130,7 @@ def _access_as_text(access: Access, level: str) -> None:
 def _access_as_json(service: str) -> Callable[[Access, str], None]:
     """The line put together by hand: each request pays for it, and structlog takes five times as long.
 
-    A request id is one that `shared.http` let pass; method, route and status are the server's words.
+    A request id is one that `shared.middleware` let pass; method, route and status are the server's words.
     """
 
     def write(access: Access, level: str) -> None:

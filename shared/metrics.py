@@ -29,8 +29,9 @@ from prometheus_client.registry import Collector
 from shared.clock import system_clock
 from shared.errors import GalaksioError
 from shared.fresh import Fresh
-from shared.http import METRICS_PATH, header, is_loopback
+from shared.http import METRICS_PATH
 from shared.logs import get_logger
+from shared.middleware import header, is_loopback
 from shared.openapi import Responses, refusals
 
 log = get_logger(__name__)

@@ -17,7 +17,7 @@ from broker.ratelimits import RateLimits
 from shared.caches.errors import OperationsUsedUp
 from shared.caches.router import CacheRouter
 from shared.errors import BadRequest, GalaksioError
-from shared.http import header
+from shared.middleware import header
 
 MAX_ID_BYTES = 64
 TTL = b"/ttl"

@@ -17,7 +17,7 @@ from shared.caches.command import Command, CommandFailed, Reply
 from shared.caches.command_rules import CommandRefused
 from shared.caches.commands import read_command
 from shared.errors import BadRequest, error_body
-from shared.http import header
+from shared.middleware import header
 
 MAX_COMMANDS = 1000
 """In one pipeline or transaction."""

@@ -19,7 +19,8 @@ from broker.payments.offers import request_hash
 from broker.storefront.accept import wants_html
 from broker.uploads import Upload, is_multipart
 from shared.errors import GalaksioError
-from shared.http import MAX_BODY_BYTES, body_too_large, header
+from shared.http import MAX_BODY_BYTES
+from shared.middleware import body_too_large, header
 
 PAYMENT_REQUIRED = "payment_required"
 

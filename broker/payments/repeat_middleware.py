@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.payments.repeats import LENGTH, Key, Repeats
 from broker.ratelimits import RateLimited, RateLimits
-from shared.http import REQUEST_ID, id_of_request
+from shared.middleware import REQUEST_ID, id_of_request
 from shared.observed import TOLD_AGAIN
 
 MAX_BODY_BYTES = 64 * 1024

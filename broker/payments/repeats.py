@@ -10,7 +10,7 @@ from typing import Any
 from starlette.types import Message, Scope, Send
 
 from shared.clock import Clock
-from shared.http import REQUEST_ID
+from shared.middleware import REQUEST_ID
 
 MAX_AGE_S = 1.0
 """What the broker learns meanwhile (that its executor is full, say) is said to everybody by then.
