@@ -69,7 +69,8 @@ class ChainWorker:
         answer.add_done_callback(self._finished)
         try:
             # Shielded: a call holds its place in the queue until it has ended, waited for or not.
-            return await asyncio.wait_for(asyncio.shield(answer), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(answer)
         except TimeoutError:
             if future.cancel():
                 raise ChainBusy("The devnet has too much to do; try again.", retry_after_s=1) from None

@@ -99,7 +99,9 @@ class Purse:
             await self.look()
             pause_s = LOOK_EVERY_S if self.spendable_atomic else LOOK_EVERY_EMPTY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), pause_s)
+                # Not `wait_for`, which loses cancellations in Python 3.11.
+                async with asyncio.timeout(pause_s):
+                    await self._moved.wait()
             await asyncio.sleep(PAUSE_S)
 
     async def _weigh(self) -> None:
