@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from executor.sandbox.accounting import groups as groups_module
 from executor.sandbox.accounting.base import Usage
 from executor.sandbox.accounting.cgroup_v1 import CgroupV1
 from executor.sandbox.accounting.cgroup_v2 import bill, oom_kills
-from executor.sandbox.accounting.groups import keyed, own_folder
+from executor.sandbox.accounting.groups import keyed, own_folder, sweep
 from executor.sandbox.limits import LIMITS
 from tests.executor.conftest import until
 
@@ -54,3 +55,22 @@ async def test_groups_of_a_dead_executor_are_emptied_and_removed() -> None:
         CgroupV1(LIMITS, 0).shutdown()
         assert sleeper.wait(5) == -9
     assert await until(lambda: not left.exists())
+
+
+def test_what_another_executor_sweeps_at_the_same_time_is_no_reason_to_have_no_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [tmp_path / f"galaksio-{2**30 + number}-1-1" for number in range(3)]
+    for base in left:
+        (base / "run-1").mkdir(parents=True)
+
+    def overtaken(pid: int) -> None:
+        """It is found dead, and gone before it is looked into."""
+        base = tmp_path / f"galaksio-{pid}-1-1"
+        if base in left[:2]:
+            (base / "run-1").rmdir()
+            base.rmdir()
+
+    monkeypatch.setattr(groups_module, "start_time", overtaken)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []

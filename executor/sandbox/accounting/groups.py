@@ -150,7 +150,10 @@ def sweep(parent: Path) -> None:
         pid, started, *_ = base.name.removeprefix(PREFIX).split("-")
         if not (pid.isdigit() and started.isdigit()) or start_time(int(pid)) == int(started):
             continue
-        groups = [folder for folder in base.iterdir() if folder.is_dir()]
+        try:
+            groups = [folder for folder in base.iterdir() if folder.is_dir()]
+        except FileNotFoundError:
+            continue  # another executor sweeps, too
         for group in groups:
             kill_group(group)
         remove([*groups, base])
