@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from broker.a2a.desk import Desk
 from broker.a2a.envelope import Message, read_message
 from broker.bodies import small_body
-from broker.routes.schemas import PENDING, REFUND_OWED
+from broker.routes.schemas import PENDING, REFUND_OWED, RESULT_EXPIRED
 from shared.openapi import RETRY_AFTER, ErrorBody, json_request, refusals
 
 router = APIRouter(tags=["agents"])
@@ -59,6 +59,7 @@ class Said(BaseModel):
             "headers": RETRY_AFTER,
         },
         # Receipts stand in the message.
+        410: {**RESULT_EXPIRED, "headers": {}},
         502: {**REFUND_OWED, "headers": {}},
     },
 )

@@ -13,7 +13,7 @@ _REFUSED = refusals(
         401: "No token, or not the one of this cache",
         404: "No such key, or the cache has expired",
         409: "The authorization of the payment was used for another request",
-        410: "Used up, and no more operations are sold for this cache",
+        410: "Used up, and no more operations are sold for this cache; or an old payment was sent again",
         413: "The value is larger than is kept",
         431: "Payment header over 16 KB",
         500: "The result that was paid for cannot be found",
@@ -21,8 +21,8 @@ _REFUSED = refusals(
         507: "The cache is full",
     }
 )
-_AFTER_A_TOP_UP = (400, 404, 503, 507)
-"""How a request may still fail for which more operations were bought: the receipt comes with it."""
+_AFTER_A_TOP_UP = (400, 404, 410, 503, 507)
+"""How a request may still fail for which more operations were bought, be it long ago: with the receipt."""
 
 CACHE_ANSWERS: Responses = {
     200: {"description": "Done", "headers": RECEIPTS},

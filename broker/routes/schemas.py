@@ -140,6 +140,10 @@ REFUND_OWED: dict[str, Any] = {
     "description": "The provider failed after it was paid: what is owed back is said",
     "headers": RECEIPTS,
 }
+RESULT_EXPIRED: dict[str, Any] = {
+    **refusals({410: "Its result was paid for, and is no longer kept here (RESULTS_KEEP_DAYS)"})[410],
+    "headers": RECEIPTS,
+}
 PAID: Responses = {
     200: {"description": "Paid and done", "headers": RECEIPTS},
     202: PENDING,
@@ -148,7 +152,6 @@ PAID: Responses = {
         {
             400: "Malformed request or payment header, or never done here",
             409: "The authorization was used for another request",
-            410: "Its result was paid for, and is no longer kept here (RESULTS_KEEP_DAYS)",
             413: "A body over 10 MB, or content over what is taken here",
             429: "Too many requests from this address or wallet, or too much of its money in flight",
             431: "Payment header over 16 KB",
@@ -156,6 +159,7 @@ PAID: Responses = {
             503: "Facilitator, quote or executor down, or the executor full; nothing was charged",
         }
     ),
+    410: RESULT_EXPIRED,
     502: REFUND_OWED,
 }
 """What every paid route answers."""
