@@ -87,6 +87,12 @@ def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begin_without_garbage() -> None:
+    """What an earlier module left open is closed now, and not while some test counts descriptors."""
+    gc.collect()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def leave_no_sandbox_behind() -> Iterator[None]:
     """Executors that tests kill at the worst moment leave their orphans to us, a subreaper."""
