@@ -49,6 +49,12 @@ class Channels:
     def theirs(self) -> tuple[int, ...]:
         return tuple(sorted(self._theirs))
 
+    def copy(self, theirs: int) -> int:
+        """An end of theirs once more, as ours."""
+        fd = os.dup(theirs)
+        self._ours.add(fd)
+        return fd
+
     def take(self, fd: int) -> int:
         """Our end of a pipe, from now on the caller's to close."""
         self._ours.remove(fd)

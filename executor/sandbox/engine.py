@@ -5,6 +5,7 @@ draining: what runs may end, nothing new begins.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -15,7 +16,7 @@ from executor.sandbox.admission import Admission, draining
 from executor.sandbox.ahead import Ahead
 from executor.sandbox.bench import Bench
 from executor.sandbox.capture import OnOutput
-from executor.sandbox.errors import RuntimeUnavailable, SandboxUnavailable
+from executor.sandbox.errors import JobUnread, RuntimeUnavailable, SandboxUnavailable
 from executor.sandbox.execute import to_the_end
 from executor.sandbox.handover import fits, hand_over, message
 from executor.sandbox.launch import Job, Kit
@@ -223,15 +224,26 @@ class Sandbox:
         started = await ahead.take()
         if started is None and not layer:
             started = await self._from_pool(request, runtime)
-        if started is None:
+        try:
+            if started is not None:
+                with contextlib.suppress(JobUnread):
+                    return await self._finished(started, feed)
+                log.warning("pooled_sandbox_failed", language=request.language)
             started = await self._starting.begin(self._starting.job(request, runtime, layer))
+            return await self._finished(started, feed)
+        finally:
+            if self.pool is not None:
+                self.pool.refill()
+
+    async def _finished(self, started: Started, feed: Feed) -> Finished:
+        """Drive it to its end. Raises what `finish_sandboxed` does."""
+        if self._starting is None:
+            raise self._unavailable()
         try:
             interval_s = self._starting.accountant.interval_s
             return await finish_sandboxed(started.running, started.account, interval_s, self._pool, feed)
         finally:
             self._starting.done(started)
-            if self.pool is not None:
-                self.pool.refill()
 
     async def _from_pool(self, request: RunRequest, runtime: Runtime) -> Started | None:
         """A sandbox that waited and now runs the request; None when the request needs a start of its own."""

@@ -7,7 +7,8 @@ Unavailable (503)
 ├── ExecutorDraining     the executor is being stopped
 └── SizeUnavailable      a run of this size does not fit this executor
 SandboxFailed (500)      a sandbox broke while starting or ending; the snippet is not to blame
-└── RlimitsRefused       the limits of a run cannot be set from outside; never leaves the sandbox package
+├── RlimitsRefused       the limits of a run cannot be set from outside; never leaves the sandbox package
+└── JobUnread            a waiting sandbox ended before its job had begun; never leaves the sandbox package
 """
 
 from shared.errors import GalaksioError, Unavailable
@@ -39,4 +40,8 @@ class SandboxFailed(GalaksioError):
 
 
 class RlimitsRefused(SandboxFailed):
+    pass
+
+
+class JobUnread(SandboxFailed):
     pass

@@ -101,6 +101,7 @@ def _launch(  # noqa: PLR0917
         for fd in (stdin.theirs, stdout.theirs, stderr.theirs):
             os.fchown(fd, identity.uid, identity.gid)  # else /dev/stdout cannot be opened inside
     pipe = channels.towards() if job.loader else None
+    reader = channels.copy(pipe.theirs) if pipe else -1
     loader = job.loader.at(pipe.theirs) if job.loader and pipe else Loader([*job.command])
     fds = Descriptors(
         status=status.theirs,
@@ -155,6 +156,7 @@ def _launch(  # noqa: PLR0917
         gate=channels.take(gate.ours),
         seccomp=kit.seccomp,
         job=channels.take(pipe.ours) if pipe else -1,
+        job_reader=channels.take(reader) if reader >= 0 else -1,
         started_s=time.monotonic(),
     )
 

@@ -1,12 +1,15 @@
 """A sandbox that runs: killing it, reaping it, asking how it ended."""
 
 import contextlib
+import ctypes
+import fcntl
 import json
 import os
 import resource
 import select
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +40,9 @@ class Launched:
     seccomp: bytes
     started_s: float
     job: int = -1
-    """Where a waiting sandbox reads its job; -1 once it has it, or if it did not wait."""
+    """Where a waiting sandbox is told its job; -1 once it was, or if it did not wait."""
+    job_reader: int = -1
+    """The end of that pipe that the sandbox reads, for `job_unread`; -1 if it did not wait."""
     gone: bool = False
     """Whether nothing of it is alive any more, for certain."""
     when_gone: Callable[[], None] | None = None
@@ -48,6 +53,15 @@ class Launched:
         poll = select.poll()
         poll.register(self.monitor_pidfd, select.POLLIN)
         return not poll.poll(0)
+
+    @property
+    def job_unread(self) -> bool:
+        """Whether a job was told and not read to its end: nothing of it has run."""
+        if self.job_reader < 0:
+            return False
+        count = ctypes.c_int()
+        fcntl.ioctl(self.job_reader, termios.FIONREAD, count)
+        return count.value > 0
 
     def go(self) -> None:
         """Open the gate. Its clock starts. `OSError` when the sandbox has died at it."""
@@ -114,6 +128,9 @@ class Launched:
             os.close(fd)
         self._close_gate()
         self.close_job()
+        if self.job_reader >= 0:
+            os.close(self.job_reader)
+            self.job_reader = -1
 
     def _close_gate(self) -> None:
         if self.gate >= 0:

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from executor.sandbox.accounting import Account, Accountant
 from executor.sandbox.bare import Bare, NoAccount, launch_bare
 from executor.sandbox.capture import OnOutput
-from executor.sandbox.errors import SandboxFailed
+from executor.sandbox.errors import JobUnread, SandboxFailed
 from executor.sandbox.execute import Ending, execute
 from executor.sandbox.launch import Job, Kit, launch
 from executor.sandbox.launched import Launched
@@ -87,8 +87,21 @@ def died_at_gate(exc: OSError) -> SandboxFailed:
 async def finish_sandboxed(
     running: Launched, account: Account, interval_s: float, pool: Executor, feed: Feed
 ) -> Finished:
-    """Drive what was started to its end. Raises `SandboxFailed` when that breaks, not the job."""
-    finished = await _drive(running, account, interval_s, pool, feed)
+    """Drive what was started to its end. Raises `SandboxFailed` when that breaks, not the job.
+
+    `JobUnread`: it had waited, and ended before the job could begin. `on_end` was not called then.
+    """
+    unread = False
+
+    def code_ended() -> None:
+        nonlocal unread
+        unread = running.job_unread
+        if feed.on_end and not unread:
+            feed.on_end()
+
+    finished = await _drive(running, account, interval_s, pool, replace(feed, on_end=code_ended))
+    if unread:
+        raise JobUnread("A waiting sandbox ended before its code began.")
     if finished.ending.exit_code is None and finished.ending.killed is None:
         said = finished.ending.stderr[-300:].decode("utf-8", "replace").strip() or "no message"
         raise SandboxFailed(f"The sandbox broke before the code had ended ({said}).")

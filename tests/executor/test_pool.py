@@ -8,7 +8,7 @@ import re
 import select
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pytest
 
 from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.errors import ExecutorDraining, SandboxFailed
-from executor.sandbox.handover import fits
+from executor.sandbox.handover import fits, hand_over
+from executor.sandbox.launch import Job
 from executor.sandbox.pool import Kind, Pool
 from executor.sandbox.started import Started
-from shared.jobs import RunRequest, RunResult
+from shared.jobs import Language, RunRequest, RunResult
 from tests.executor.conftest import CGROUP, descendants, opened, runner, until
 
 PYTHON = Kind("python", "medium")
@@ -227,6 +228,36 @@ async def test_one_that_dies_as_it_is_taken_is_made_up_for(
 
     monkeypatch.setattr(ahead(pooled), "take", taking)
     assert (await runner(pooled)("print('served')")).stdout == "served\n"
+
+
+@pytest.mark.parametrize(("language", "code"), [("python", "print('served')"), ("bash", "echo served")])
+async def test_one_that_ends_before_it_has_read_its_job_is_made_up_for_in_the_same_slot(
+    pooled: Sandbox, monkeypatch: pytest.MonkeyPatch, language: Language, code: str
+) -> None:
+    """To its kernel the code ended: 137, no output. Nobody may be told that, or pay for it."""
+    await settled(pooled)
+    free: list[int] = []
+
+    def handing_over(started: Started, files: Mapping[str, bytes], job: bytes) -> None:
+        (loader,) = descendants(started.running.init_pid)
+        os.kill(loader, signal.SIGSTOP)
+        hand_over(started, files, job)
+        os.kill(loader, signal.SIGKILL)
+
+    monkeypatch.setattr("executor.sandbox.engine.hand_over", handing_over)
+    begin = pooled._starting.begin  # type: ignore[union-attr]
+
+    async def beginning(job: Job) -> Started:
+        free.append(pooled.slots.free)
+        return await begin(job)
+
+    before = set(Path("/proc/self/fd").iterdir())
+    monkeypatch.setattr(pooled._starting, "begin", beginning)
+    monkeypatch.setattr(ahead(pooled), "_fill", lambda: None)  # it would begin others
+    result = await runner(pooled)(code, language=language)
+    assert (result.stdout, result.exit_code, result.signal) == ("served\n", 0, None)
+    assert free == [1]
+    assert not set(Path("/proc/self/fd").iterdir()) - before
 
 
 async def test_more_runs_than_wait_are_served_all_the_same_and_replaced_after_their_answers(
