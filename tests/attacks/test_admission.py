@@ -31,7 +31,7 @@ def test_a_full_executor_is_a_503_before_any_402_and_the_told_price_comes_back(
     body = new_body()
     told = price_of(challenge_of(broker, body))
     world.quote.refusal = FULL
-    wait_until(lambda: status_of(broker, body) == 503, "the broker hears that the executor is full", 2)
+    wait_until(lambda: status_of(broker, body) == 503, "the broker hears that the executor is full", 15)
     for asked in (body, new_body(size="large")):
         refused = broker.post("/run", json=asked)
         assert (refused.status_code, refused.json()["code"]) == (503, "executor_busy")
@@ -40,7 +40,7 @@ def test_a_full_executor_is_a_503_before_any_402_and_the_told_price_comes_back(
         assert "accepts" not in refused.json()
     assert broker.post("/run", content=b"").status_code == 402, "crawlers still learn the starting price"
     world.quote.be_honest()
-    wait_until(lambda: status_of(broker, body) == 402, "the broker hears that there is room again", 2)
+    wait_until(lambda: status_of(broker, body) == 402, "the broker hears that there is room again", 15)
     assert price_of(challenge_of(broker, body)) == told
 
 
@@ -107,7 +107,7 @@ def test_a_withheld_result_can_be_paid_for_while_the_executor_is_full(
     assert broker.post("/run", json=body, headers=first).status_code == 402
     world.facilitator.on_settle = None
     world.quote.refusal = FULL
-    wait_until(lambda: status_of(broker, body) == 503, "the broker hears that the executor is full", 3)
+    wait_until(lambda: status_of(broker, body) == 503, "the broker hears that the executor is full", 15)
     again = broker.post("/run", json=body, headers=first)
     assert (again.status_code, again.json()["code"]) == (402, "insufficient_funds")
     assert offer_of(again) == offer_of(told), "the price that was told stands"

@@ -343,15 +343,21 @@ def test_the_settlement_asks_for_the_offered_terms_whatever_the_client_wrote(
 def test_a_facilitator_that_hangs_for_one_payer_holds_no_other_up(
     world: World, broker: httpx.Client, wallet: Wallet
 ) -> None:
-    body, other_body, other = new_body(), new_body(), new_wallet()
-    slow = BROKEN["is slow"]
+    body, slow = new_body(), BROKEN["is slow"]
     world.facilitator.on_verify = lambda asked: slow if asked.payer == wallet.address.lower() else None
-    headers = wallet.pay_v1(challenge_of(broker, body))
-    with world.client() as waiting, sent_meanwhile(waiting, body, headers) as sent:
-        assert world.facilitator.verify_began.wait(5)
-        began = time.monotonic()
-        assert pay(world, broker, other, other_body).status_code == 200
-        assert time.monotonic() - began < FACILITATOR_TIMEOUT_S
-        assert sent.result().status_code == 503
-    world.assert_sold_once(other, other_body)
-    world.assert_nothing_sold(wallet, body)
+    took_s = []
+    for _ in range(3):  # a busy machine holds others up now and then, a lock would do so always
+        other_body, other = new_body(), new_wallet()
+        world.facilitator.verify_began.clear()
+        headers = wallet.pay_v1(challenge_of(broker, body))
+        with world.client() as waiting, sent_meanwhile(waiting, body, headers) as sent:
+            assert world.facilitator.verify_began.wait(10)
+            began_s = time.monotonic()
+            assert pay(world, broker, other, other_body).status_code == 200
+            took_s.append(time.monotonic() - began_s)
+            assert sent.result().status_code == 503
+        world.assert_sold_once(other, other_body)
+        world.assert_nothing_sold(wallet, body)
+        if took_s[-1] < FACILITATOR_TIMEOUT_S:
+            break
+    assert min(took_s) < FACILITATOR_TIMEOUT_S, took_s

@@ -80,7 +80,7 @@ def test_web3_sends_a_raw_signed_transfer_and_gets_its_receipt(
     assert 40_000 < transaction["gas"] < 80_000
     raw = payer.account.sign_transaction(transaction).raw_transaction
     transaction_hash = web3.eth.send_raw_transaction(raw)
-    receipt = web3.eth.wait_for_transaction_receipt(transaction_hash, timeout=5)
+    receipt = web3.eth.wait_for_transaction_receipt(transaction_hash, timeout=30)
 
     assert receipt["status"] == 1
     assert receipt["from"] == payer.address
@@ -113,7 +113,7 @@ def test_a_transaction_that_reverts_is_mined_as_failed(web3: Web3, usdc: Any, pa
         {"from": payer.address, "nonce": 0, "gas": 100_000}
     )
     sent = web3.eth.send_raw_transaction(payer.account.sign_transaction(transaction).raw_transaction)
-    receipt = web3.eth.wait_for_transaction_receipt(sent, timeout=5)
+    receipt = web3.eth.wait_for_transaction_receipt(sent, timeout=30)
     assert (receipt["status"], receipt["logs"]) == (0, [])
     assert usdc.functions.balanceOf(payer.address).call() == 100_000_000
 
@@ -125,7 +125,7 @@ def test_a_contract_can_be_deployed_and_called(web3: Web3) -> None:
     init = b"\x67" + runtime + bytes.fromhex("5f5260086018f3")
     transaction = {"chainId": CHAIN_ID, "nonce": 0, "gas": 200_000, "gasPrice": 0, "value": 0, "data": init}
     sent = web3.eth.send_raw_transaction(account.sign_transaction(transaction).raw_transaction)
-    receipt = web3.eth.wait_for_transaction_receipt(sent, timeout=5)
+    receipt = web3.eth.wait_for_transaction_receipt(sent, timeout=30)
     assert receipt["status"] == 1
     address = receipt["contractAddress"]
     assert address is not None

@@ -33,7 +33,7 @@ async def narrow() -> AsyncIterator[Sandbox]:
 
 async def taken(sandbox: Sandbox) -> "asyncio.Task[RunResult]":
     task = asyncio.create_task(sandbox.run(LONG))
-    assert await until(lambda: sandbox.slots.free == 0 and len(monitors()) == 1, 5)
+    assert await until(lambda: sandbox.slots.free == 0 and len(monitors()) == 1)
     return task
 
 
@@ -65,7 +65,7 @@ async def test_what_waits_is_set_up_no_more_than_there_is_room_and_runs_nothing_
     first = await taken(narrow)
     code = "import os; print(os.getpid(), os.listdir('/box'))"
     waiting = [asyncio.create_task(runner(narrow)(code)) for _ in range(ROOM + 2)]
-    assert await until(lambda: len(monitors()) == 1 + ROOM, 5)
+    assert await until(lambda: len(monitors()) == 1 + ROOM)
     await asyncio.sleep(0.3)
     assert len(monitors()) == 1 + ROOM
     for pid in monitors()[1:]:
@@ -83,7 +83,7 @@ async def test_a_run_that_leaves_the_queue_takes_what_was_set_up_for_it_along(na
     first = await taken(narrow)
     for _ in range(2):
         waiting = [asyncio.create_task(narrow.run(LONG)) for _ in range(ROOM)]
-        assert await until(lambda: len(monitors()) == 1 + ROOM, 5)
+        assert await until(lambda: len(monitors()) == 1 + ROOM)
         await asyncio.gather(*(ended(task) for task in waiting))
         assert len(monitors()) == 1
     # Also when it leaves while its sandbox is on its way.
@@ -91,7 +91,7 @@ async def test_a_run_that_leaves_the_queue_takes_what_was_set_up_for_it_along(na
         hasty = asyncio.create_task(narrow.run(LONG))
         await asyncio.sleep(pause_s)
         await ended(hasty)
-        assert await until(lambda: len(monitors()) == 1, 5)
+        assert await until(lambda: len(monitors()) == 1)
     await ended(first)
     assert (await runner(narrow)("print(1)")).stdout == "1\n"
 
@@ -112,7 +112,7 @@ async def test_one_whose_turn_does_not_come_is_refused_and_leaves_nothing() -> N
 async def test_draining_ends_what_stands_at_its_gate(narrow: Sandbox) -> None:
     first = await taken(narrow)
     waiting = asyncio.create_task(narrow.run(LONG))
-    assert await until(lambda: len(monitors()) == 2, 5)
+    assert await until(lambda: len(monitors()) == 2)
     draining = asyncio.create_task(narrow.drain(10))
     with pytest.raises(ExecutorDraining):
         await waiting
@@ -125,7 +125,7 @@ async def test_one_that_died_at_its_gate_is_replaced(narrow: Sandbox) -> None:
     first = await taken(narrow)
     [running] = monitors()
     waiting = asyncio.create_task(runner(narrow)("print('here')"))
-    assert await until(lambda: len(monitors()) == 2, 5)
+    assert await until(lambda: len(monitors()) == 2)
     [held] = set(monitors()) - {running}
     os.kill(held, signal.SIGKILL)
     await asyncio.sleep(0.1)

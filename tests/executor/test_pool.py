@@ -264,7 +264,7 @@ async def test_more_runs_than_wait_are_served_all_the_same_and_replaced_after_th
     pooled: Sandbox,
 ) -> None:
     await settled(pooled)
-    runs = [asyncio.create_task(runner(pooled)("import time; time.sleep(0.4); print(1)")) for _ in range(2)]
+    runs = [asyncio.create_task(runner(pooled)("import time; time.sleep(1.5); print(1)")) for _ in range(2)]
     assert await until(lambda: ahead(pooled).waiting[PYTHON] == [])
     await asyncio.sleep(0.2)
     assert ahead(pooled).waiting[PYTHON] == [] and not any(run.done() for run in runs)
@@ -337,7 +337,7 @@ async def test_a_size_bounds_memory_and_what_the_runtimes_are_told(pooled: Sandb
 async def test_stopping_ends_what_waits_at_once_and_lets_what_runs_finish() -> None:
     sandbox = await opened(Options(slots=1, pool=2))
     await settled(sandbox)
-    running = asyncio.create_task(runner(sandbox)("import time; time.sleep(0.7); print('done')"))
+    running = asyncio.create_task(runner(sandbox)("import time; time.sleep(2); print('done')"))
     queued = asyncio.create_task(runner(sandbox)("print(1)"))
     assert await until(lambda: sandbox.slots.waiting == 1)
     stopping = asyncio.create_task(sandbox.drain())

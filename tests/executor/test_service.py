@@ -241,7 +241,7 @@ async def test_sandbox_off_is_marked_and_not_for_sale(start: Start, tmp_path: Pa
 async def test_beyond_the_queue_callers_are_told_when_to_come_back(start: Start) -> None:
     service = await start(EXECUTOR_SLOTS="1", EXECUTOR_QUEUE="1")
     answers = await asyncio.gather(
-        *(service.post("/run", {"code": "import time; time.sleep(0.7)"}) for _ in range(4))
+        *(service.post("/run", {"code": "import time; time.sleep(2)"}) for _ in range(4))
     )
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)

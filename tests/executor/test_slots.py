@@ -56,13 +56,12 @@ async def test_a_caller_that_leaves_the_queue_gives_its_place_on() -> None:
 async def test_a_cancelled_run_is_killed_and_its_slot_is_free_again() -> None:
     import os
 
-    from tests.executor.conftest import descendants
+    from tests.executor.conftest import descendants, until
 
     sandbox = await opened(Options(slots=1))
     try:
         task = asyncio.create_task(runner(sandbox)("import time; time.sleep(60)"))
-        await asyncio.sleep(0.3)
-        assert descendants(os.getpid()) != []
+        assert await until(lambda: descendants(os.getpid()) != [])
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
