@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -80,6 +80,15 @@ def test_closing_breaks_off_what_another_thread_waits_for() -> None:
     assert [type(exc).__name__ for exc in failed] == ["CancelledError"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Also where these tests were started in the background of a shell, which has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_caller_that_is_interrupted_leaves_nothing_running() -> None:
     slow = Answer(200, b"{}", delay_s=30)
     with broker_that(lambda *_: slow) as broker, client_of(broker) as client:
