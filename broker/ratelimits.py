@@ -1,4 +1,7 @@
-"""How often one address and one wallet may ask. Per process, or shared by all brokers through Redis."""
+"""How often one address and one wallet may ask. Per process, or shared by all brokers through Redis.
+
+Whoever has one IPv6 address has all 2^64 of its network: they count as one.
+"""
 
 import ipaddress
 import re
@@ -18,6 +21,7 @@ from shared.logs import get_logger
 
 log = get_logger(__name__)
 
+_IPV6_PREFIX = 64
 Proxies = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 _OUTCOME = "galaksio.rate_limit"
 """The key in a request's scope under which it is written down that it was counted, and how that went."""
@@ -67,14 +71,13 @@ class RateLimits:
         self._per_ip = _Limit("address", per_ip)
         self._per_payer = _Limit("wallet", per_payer)
         self._proxies = trusted_proxies
-        # The peers of a broker behind a proxy are always the same few.
-        self._trusted_peer = lru_cache(maxsize=1024)(self._trusted)
+        self._is_trusted = lru_cache(maxsize=1024)(self._trusted)
 
     async def count_request(self, scope: Scope) -> None:
         """Count a request by its client's address, once however often it is asked. Raises `RateLimited`."""
         allowed = scope.get(_OUTCOME)
         if allowed is None:
-            allowed = scope[_OUTCOME] = await self._hit(self._per_ip, self._client(scope))
+            allowed = scope[_OUTCOME] = await self._hit(self._per_ip, self.client_of(scope))
         if not allowed:
             raise self._per_ip.refusal()
 
@@ -92,25 +95,28 @@ class RateLimits:
             log.warning("rate_limits_unavailable", error=type(exc).__name__)
             return True
 
-    def _client(self, scope: Scope) -> str:
-        """The peer, or what the nearest trusted proxy says it was: the last address not trusted itself."""
+    def client_of(self, scope: Scope) -> str:
+        """Who asks: an IPv4 address, an IPv6 network, or at most 64 characters of a proxy's that are neither.
+
+        It is the peer, or what the nearest trusted proxy says it was: the last address not trusted itself.
+        """
+        return _client_at(self._address(scope))
+
+    def _address(self, scope: Scope) -> str:
         peer = str((scope.get("client") or ("unknown",))[0])
-        if not self._proxies or not self._trusted_peer(peer):
+        if not self._proxies or not self._is_trusted(peer):
             return peer
         # A proxy may add a line of its own instead of lengthening the client's: all of them are one list.
         lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
         named = b",".join(lines).decode("latin-1").split(",")
         for address in reversed([part.strip() for part in named if part.strip()]):
-            if not self._trusted(address):
+            if not self._is_trusted(address[:64]):
                 return address[:64]
         return peer
 
     def _trusted(self, address: str) -> bool:
-        try:
-            number = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(number in network for network in self._proxies)
+        number = _number(address)
+        return number is not None and any(number in network for network in self._proxies)
 
 
 class _Limit:
@@ -123,6 +129,28 @@ class _Limit:
 
     def refusal(self) -> RateLimited:
         return RateLimited(self.who, max(1, self.item.get_expiry() // 10))
+
+
+@lru_cache(maxsize=4096)
+def _client_at(address: str) -> str:
+    number = _number(address)
+    if isinstance(number, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((int(number), _IPV6_PREFIX), strict=False))
+    return address if number is None else str(number)
+
+
+def _number(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Of an address as sockets and proxies write it, `[2001:db8::1]:443` and `192.0.2.1:443` among them."""
+    if address.startswith("["):
+        address = address[1:].partition("]")[0]
+    elif address.count(":") == 1:
+        address = address.partition(":")[0]
+    try:
+        number = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    # How a socket that takes both kinds sees an IPv4 peer.
+    return getattr(number, "ipv4_mapped", None) or number
 
 
 def _shared_windows(redis_url: str) -> SlidingWindowCounterRateLimiter:

@@ -25,6 +25,7 @@ from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer, OfferBook
 from broker.payments.paid_route import Gate
 from broker.payments.records import CAME_TO_NOTHING
+from broker.ratelimits import RateLimits
 from shared.errors import Conflict, GalaksioError, Unavailable, error_response
 
 CLAIM_MS = 60_000
@@ -58,6 +59,11 @@ class Desk:
         gate: Gate = self._state.gate
         return gate
 
+    @property
+    def _limits(self) -> RateLimits:
+        limits: RateLimits = self._state.limits
+        return limits
+
     # -- task_request --------------------------------------------------------------------------
 
     async def _requested(self, message: Message, scope: Scope) -> Response:
@@ -66,7 +72,8 @@ class Desk:
             outcome = await self._gate.answer(asked.call(scope, message.label, []))
             if outcome.status_code != 402:  # nothing is charged here, so it is done
                 return self._said(outcome, json.loads(bytes(outcome.body))["jobId"], scope, None)
-            task = await self.tasks.keep(asked, message.label, await self._offer_of(outcome))
+            asker = self._limits.client_of(scope)
+            task = await self.tasks.keep(asked, message.label, await self._offer_of(outcome), asker)
         except GalaksioError as error:
             return self._said(error_response(error), None, scope, None)
         return self._said(outcome, task.id, scope, task.expires_at_ms)

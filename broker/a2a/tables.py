@@ -1,7 +1,7 @@
 """The table of what agents asked for. Times are Unix milliseconds, hex is lower case.
 
-`payer` and `nonce` name the authorization that a task is being paid with. Whether it was, and which job it
-came to, stands in the payments table alone.
+`asker` is the address that asked (`RateLimits.client_of`). `payer` and `nonce` name the authorization that a
+task is being paid with. Whether it was, and which job it came to, stands in the payments table alone.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
@@ -24,7 +24,8 @@ a2a_tasks = Table(
     Column("nonce", String(66)),
     Column("claimed_at", BigInteger),
     Column("body", Text, nullable=False),
-    # How much is stored for nothing is known from this index alone.
-    Index("a2a_tasks_by_payer", "payer", "size_bytes"),
+    Column("asker", String(64)),
+    # How much is stored for nothing, and for whom, is known from this index alone.
+    Index("a2a_tasks_unpaid", "payer", "asker", "size_bytes"),
     Index("a2a_tasks_by_expiry", "expires_at"),
 )

@@ -6,7 +6,19 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from broker.a2a.asked import Asked
 from broker.a2a.tables import a2a_tasks
@@ -21,6 +33,8 @@ from shared.networks import Network
 MAX_UNPAID = 50_000
 MAX_UNPAID_BYTES = 128 * 1024 * 1024
 """Of all tasks that nobody has paid for, together; whoever asks for more is told to come back."""
+SHARE = 4
+"""One address may have a quarter of that, so that no single one keeps all others from asking."""
 RETRY_S = 60
 LATE_MS = 10 * 60 * 1000
 """How long after its offer a task is still known: whoever pays late is told the new price."""
@@ -31,6 +45,7 @@ _ID = re.compile(r"[0-9a-f-]{36}", re.ASCII)
 _UNPAID = select(func.count(), func.coalesce(func.sum(a2a_tasks.c.size_bytes), 0)).where(
     a2a_tasks.c.payer.is_(None)
 )
+_UNPAID_OF_ONE = _UNPAID.where(a2a_tasks.c.asker == bindparam("who"))
 
 
 def is_id(text: str) -> bool:
@@ -87,8 +102,11 @@ class Tasks:
     def now_ms(self) -> int:
         return int(self._clock() * 1000)
 
-    async def keep(self, asked: Asked, label: str | None, offer: Offer) -> Task:
-        """Remember what `offer` is for. Raises `Unavailable` when too much is remembered already."""
+    async def keep(self, asked: Asked, label: str | None, offer: Offer, asker: str) -> Task:
+        """Remember what `offer` is for. Raises `Unavailable` when too much is remembered already.
+
+        `asker` is the address that asks.
+        """
         task = Task(
             id=str(uuid.uuid4()),
             asked=asked,
@@ -111,11 +129,13 @@ class Tasks:
             "created_at": task.created_at_ms,
             "expires_at": task.expires_at_ms,
             "body": asked.body.decode(),
+            "asker": asker,
         }
 
         def write(connection: Connection) -> None:
-            count, size_bytes = connection.execute(_UNPAID).one()
-            if count >= MAX_UNPAID or size_bytes + len(asked.body) > MAX_UNPAID_BYTES:
+            size = len(asked.body)
+            of_one = connection.execute(_UNPAID_OF_ONE, {"who": asker}).one()
+            if _is_full(of_one, size, SHARE) or _is_full(connection.execute(_UNPAID).one(), size, 1):
                 raise Unavailable(
                     "too many tasks wait for their payment here; nothing was charged",
                     code="too_many_tasks",
@@ -185,6 +205,12 @@ class Tasks:
         )
         row = connection.execute(query).one_or_none()
         return None if row is None else _task(row)
+
+
+def _is_full(unpaid: Row[Any], size_bytes: int, share: int) -> bool:
+    """Whether there is no room for one more of this size, in a part of all there is."""
+    count, kept_bytes = (int(number) for number in unpaid)
+    return share * (count + 1) > MAX_UNPAID or share * (kept_bytes + size_bytes) > MAX_UNPAID_BYTES
 
 
 def _held_by(payer: str, nonce: str) -> Any:

@@ -16,6 +16,8 @@ class Findings:
     """What a look said: a sentence for what is wrong, or None. `stops` is why nothing is sold.
 
     `contradicts` is the sentence about settings that are certainly wrong: a broker does not start with them.
+    `versions` is about buyers whose payments the facilitator would refuse: nobody loses by it, and it is no
+    trouble of the moment.
     """
 
     facilitator: str | None = None
@@ -23,6 +25,12 @@ class Findings:
     clock: str | None = None
     stops: str | None = None
     contradicts: str | None = None
+    versions: str | None = None
+
+    @property
+    def well(self) -> bool:
+        """Whether there is nothing of which one could hope that it will soon be over."""
+        return self.facilitator is None and self.chain is None and self.clock is None
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,14 @@ class Judge:
         facilitator = other_network and f"{other_network} {UNTIL_THEY_AGREE}"
         chain = other_chain and f"{other_chain} {UNTIL_THEY_AGREE}"
         # A facilitator that offers nothing at all may be in trouble, and be right later.
-        certain = other_network if supported is not None and supported.networks else None
+        certain = other_network if supported is not None and supported.kinds else None
         return Findings(
             facilitator=facilitator or self._silent_facilitator(supported),
             chain=chain or self._silent_chain(head),
             clock=clock,
             stops=facilitator or chain or wrong,
             contradicts=certain or other_chain,
+            versions=self._missing_version(supported),
         )
 
     def _silent_facilitator(self, supported: Supported | None) -> str | None:
@@ -66,14 +75,27 @@ class Judge:
         return "The node at CHAIN_RPC_URL does not answer: unclear settlements stay unclear."
 
     def _other_network(self, supported: Supported | None) -> str | None:
-        if supported is None or any(self.network.matches(network) for network in supported.networks):
+        if supported is None or self._versions(supported):
             return None
-        offered = ", ".join(sorted(set(supported.networks))[:5]) or "no network at all"
+        offered = ", ".join(sorted({network for _, network in supported.kinds})[:5]) or "no network at all"
         devnet = " (a devnet, whose dollars are worth nothing)" if supported.devnet else ""
         return (
             f"The facilitator at {self.url}{devnet} does not settle on {self.network.name}, but on "
             f"{offered}: set X402_FACILITATOR_URL or X402_NETWORK."
         )
+
+    def _missing_version(self, supported: Supported | None) -> str | None:
+        missing = {1, 2} - self._versions(supported) if supported is not None else set()
+        if len(missing) != 1:  # both: it is for another network, or offers nothing
+            return None
+        return (
+            f"The facilitator at {self.url} does not take payments of x402 version {missing.pop()} on "
+            f"{self.network.name}: buyers who pay by it are refused, nothing is charged. Another facilitator "
+            "(X402_FACILITATOR_URL) may take both."
+        )
+
+    def _versions(self, supported: Supported) -> set[int]:
+        return {version for version, network in supported.kinds if self.network.matches(network)}
 
     def _other_chain(self, head: Head | None) -> str | None:
         if head is None or head.chain_id == self.network.chain_id:

@@ -63,12 +63,12 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Supported:
-    """The networks on which a facilitator settles, in either spelling, and its clock in Unix seconds.
+    """What a facilitator settles: the version of x402 and the network, in either spelling.
 
-    `devnet`: whether it says that it is the local payment network.
+    `now_s` is its clock in Unix seconds; `devnet`: whether it says that it is the local payment network.
     """
 
-    networks: list[str]
+    kinds: list[tuple[int, str]]
     now_s: float | None
     devnet: bool = False
 
@@ -97,8 +97,9 @@ class Settlement:
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
         told = SupportedResponse.model_validate_json(answer.body)
-        networks = [kind.network for kind in told.kinds if kind.scheme == evm.SCHEME_EXACT]
-        return Supported(networks, _clock_of(answer), devnet=DEVNET in told.extensions)
+        exact = [kind for kind in told.kinds if kind.scheme == evm.SCHEME_EXACT]
+        kinds = [(kind.x402_version, kind.network) for kind in exact]
+        return Supported(kinds, _clock_of(answer), devnet=DEVNET in told.extensions)
 
     async def verify(self, payment: PaymentRow) -> str | None:
         """None when the payment is good, else the facilitator's reason. Raises `Unavailable`."""

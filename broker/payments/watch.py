@@ -52,8 +52,7 @@ class Watch:
                 await self.look()
             except Exception:
                 log.exception("watch_stumbled")
-            well = self.found == Findings()
-            await asyncio.sleep(LOOK_EVERY_S if well else LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_EVERY_S if self.found.well else LOOK_AGAIN_S)
 
     def check(self) -> None:
         """Raises `Unavailable` while nothing may be sold."""
@@ -86,13 +85,15 @@ class Watch:
             return before
 
     def _tell(self, before: Findings) -> None:
-        for what in ("facilitator", "chain", "clock"):
+        for what in ("facilitator", "chain", "clock", "versions"):
             now = getattr(self.found, what)
             if _without_numbers(now) != _without_numbers(getattr(before, what)):
                 _say(what, now, stops=now is not None and now == self.found.stops)
 
     async def facilitator(self) -> Check:
         await self.look()
+        if self.found.facilitator is None:
+            return _check(self.found.versions, critical=False)
         return _check(self.found.facilitator)
 
     async def chain(self) -> Check:
@@ -135,7 +136,7 @@ def _check(wrong: str | None, *, critical: bool = True) -> Check:
 def _say(what: str, sentence: str | None, *, stops: bool) -> None:
     if sentence is None:
         log.info(f"{what}_well")
-    elif what == "clock" and not stops:
+    elif what in {"clock", "versions"} and not stops:
         log.warning(f"{what}_wrong", hint=sentence)
     else:
         log.error(f"{what}_wrong", hint=sentence, sells=not stops)

@@ -48,6 +48,27 @@ async def test_forwarded_addresses_are_believed_only_from_trusted_proxies() -> N
             assert answer.status_code == expected, chain
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("2001:db8::1%eth0", "[2001:db8::2]:443", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("192.0.2.1:1000", "192.0.2.1:1001", True),
+        ("unknown", "_hidden", False),
+    ],
+)
+async def test_one_client_is_one_however_it_is_written(one: str, other: str, same: bool) -> None:
+    """Whoever has an IPv6 address has a network of them; some proxies name the port, too."""
+    forwarded = {"X-Forwarded-For": other}
+    proxied = limits("1/day", None, "10.0.0.0/8")
+    async with client(proxied, one) as direct, client(proxied, "::ffff:10.0.0.9") as proxy:
+        assert (await direct.get("/")).status_code == 200
+        assert (await proxy.get("/", headers=forwarded)).status_code == (429 if same else 200)
+
+
 async def test_a_line_that_the_client_wrote_is_not_taken_for_the_proxys() -> None:
     """The proxy adds a header line of its own behind the client's."""
     async with client(limits("1/day", None, "10.0.0.0/8"), "10.0.0.9") as proxy:

@@ -20,14 +20,15 @@ SEPOLIA = network_named("base-sepolia")
 
 
 class Facilitator(StandIn):
-    """Offers `networks`; its clock is `ahead_s` before ours, or it says nothing of it (None).
+    """Offers `networks` in `versions` of x402; `extensions` are what it calls itself.
 
-    `extensions` are what it calls itself.
+    Its clock is `ahead_s` before ours, or it says nothing of it (None).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.networks = ["eip155:84532"]
+        self.versions = [1, 2]
         self.ahead_s: float | None = 0.0
         self.extensions: list[str] = []
         self.instead: Answer | None = None
@@ -35,7 +36,11 @@ class Facilitator(StandIn):
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
         if self.instead is not None:
             return self.instead
-        kinds = [{"x402Version": 2, "scheme": "exact", "network": network} for network in self.networks]
+        kinds = [
+            {"x402Version": version, "scheme": "exact", "network": network}
+            for network in self.networks
+            for version in self.versions
+        ]
         date = (
             () if self.ahead_s is None else (("Date", formatdate(time.time() + self.ahead_s, usegmt=True)),)
         )
@@ -115,6 +120,23 @@ async def test_a_facilitator_of_another_network_stops_all_sales(
     assert not sells(watch)
     # One that offers nothing at all may be in trouble, and the settings right.
     assert starts(watch) is not bool(networks)
+
+
+@pytest.mark.parametrize(("versions", "missing"), [([1], 2), ([2], 1), ([2, 3], 1)])
+async def test_a_facilitator_that_takes_one_version_is_named_and_the_other_is_sold(
+    facilitator: Facilitator, versions: list[int], missing: int
+) -> None:
+    facilitator.versions = versions
+    facilitator.networks = ["base", "base-sepolia"]
+    watch = await findings(facilitator, Node())
+    assert f"does not take payments of x402 version {missing} on base-sepolia" in (watch.found.versions or "")
+    assert sells(watch) and starts(watch)
+    assert watch.found.well, "to ask it more often would not help"
+    check = await watch.facilitator()
+    assert (check.state, check.critical) == ("unhealthy", False)
+    assert f"version {missing}" in check.reason
+    facilitator.networks = ["base"]
+    assert (await findings(facilitator)).found.versions is None  # there is worse
 
 
 async def test_a_node_of_another_chain_stops_all_sales(facilitator: Facilitator) -> None:

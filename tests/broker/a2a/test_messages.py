@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.responses import JSONResponse, Response
 
+from broker.a2a import tasks
 from broker.a2a.tasks import LATE_MS
 from broker.payments.paid_route import Call
 from broker.routes.a2a import MAX_MESSAGE_BYTES
@@ -197,6 +198,20 @@ async def test_a_message_over_its_limit_is_a_413(shop: Shop) -> None:
 async def test_messages_are_counted_like_other_requests(tmp_path: Path) -> None:
     async with open_shop(tmp_path, RATE_LIMIT_PER_IP="2/day") as limited:
         assert [(await say(limited, b""))[0] for _ in range(3)] == [400, 400, 429]
+
+
+async def test_one_address_that_asks_and_never_pays_keeps_no_other_from_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_UNPAID", tasks.SHARE)
+    path, message = "/a2a/message", json.dumps(task_request(RUN)).encode()
+    async with open_shop(tmp_path) as shop:
+        told = [
+            json.loads((await shop.ask(message, path=path, raw_path=path.encode(), client=who)).body)
+            for who in (("2001:db8::1", 1), ("2001:db8::2", 2), ("2001:db8:1::1", 3))
+        ]
+    assert [answer["type"] for answer in told] == ["payment_required", "task_failed", "payment_required"]
+    assert told[1]["code"] == "too_many_tasks"
 
 
 async def test_payment_headers_are_not_read(shop: Shop) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import Select
 from sqlalchemy.dialects import sqlite
 
 from broker.a2a import tasks as kept
@@ -19,6 +20,7 @@ from shared.networks import Network
 from tests.broker.conftest import HOST, FakeClock
 
 ASKED = Asked("run", b'{"code":"print(1)"}')
+HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
 ONE, OTHER = ("0x" + "1" * 40, "0x" + "a" * 64), ("0x" + "2" * 40, "0x" + "b" * 64)
 
 
@@ -34,7 +36,7 @@ async def offer(offers: OfferBook) -> Offer:
 
 @pytest.fixture
 async def task(tasks: Tasks, offer: Offer) -> Task:
-    return await tasks.keep(ASKED, "me", offer)
+    return await tasks.keep(ASKED, "me", offer, HERE)
 
 
 async def paid(
@@ -104,7 +106,7 @@ async def test_an_authorization_that_paid_for_something_else_pays_for_no_task(
 async def test_unpaid_tasks_go_some_time_after_their_offer_and_paid_ones_much_later(
     tasks: Tasks, task: Task, ledger: Ledger, offer: Offer, clock: FakeClock
 ) -> None:
-    bought = await tasks.keep(ASKED, None, offer)
+    bought = await tasks.keep(ASKED, None, offer, HERE)
     await tasks.claim(bought, *ONE)
     await paid(ledger, offer, ONE)
     clock.now = (offer.expires_at_ms + LATE_MS) / 1000
@@ -132,23 +134,39 @@ async def test_no_more_is_kept_for_nothing_than_the_limit(
     tasks: Tasks, offer: Offer, limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, *limit)
-    first = await tasks.keep(ASKED, None, offer)
+    monkeypatch.setattr(kept, "SHARE", 1)
+    first = await tasks.keep(ASKED, None, offer, HERE)
     for _ in range(2):
-        await tasks.keep(ASKED, None, offer)
+        await tasks.keep(ASKED, None, offer, ELSEWHERE)
     with pytest.raises(Unavailable) as refused:
-        await tasks.keep(ASKED, None, offer)
+        await tasks.keep(ASKED, None, offer, HERE)
     assert refused.value.code == "too_many_tasks"
     assert int(refused.value.headers["Retry-After"]) > 0
     await tasks.claim(first, *ONE)
-    await tasks.keep(ASKED, None, offer)
+    await tasks.keep(ASKED, None, offer, HERE)
 
 
-async def test_what_is_counted_is_read_from_the_index_alone(database: Database) -> None:
+@pytest.mark.parametrize("limit", [("MAX_UNPAID", 11), ("MAX_UNPAID_BYTES", 12 * len(ASKED.body) - 1)])
+async def test_one_address_cannot_have_it_all(
+    tasks: Tasks, offer: Offer, limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, *limit)
+    first = await tasks.keep(ASKED, None, offer, HERE)
+    await tasks.keep(ASKED, None, offer, HERE)
+    with pytest.raises(Unavailable, match="nothing was charged"):
+        await tasks.keep(ASKED, None, offer, HERE)
+    await tasks.keep(ASKED, None, offer, ELSEWHERE)
+    await tasks.claim(first, *ONE)
+    await tasks.keep(ASKED, None, offer, HERE)
+
+
+@pytest.mark.parametrize("counted", [kept._UNPAID, kept._UNPAID_OF_ONE.params(who=HERE)])
+async def test_what_is_counted_is_read_from_the_index_alone(database: Database, counted: Select[Any]) -> None:
     if not database.is_sqlite:
         pytest.skip("Postgres reads a table this small from end to end, whatever indexes it has")
 
     def plan(connection: Any) -> str:
-        asked = kept._UNPAID.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+        asked = counted.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
         return str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}").all())
 
-    assert "USING COVERING INDEX a2a_tasks_by_payer" in await database.read(plan)
+    assert "USING COVERING INDEX a2a_tasks_unpaid" in await database.read(plan)
