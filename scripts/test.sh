@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests on all cores, and the type checker beside them: tests wait for processes half of their time.
+# All tests, and the type checker beside them: tests wait for processes half of their time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
@@ -11,9 +11,8 @@ said=$(mktemp)
 mypy=$!
 trap 'kill "$mypy" 2>/dev/null || true; rm -f "$said"' EXIT
 
-# By file, because modules share expensive fixtures; in our order (tests/conftest.py), the longest first.
 status=0
-"$bin/pytest" -n auto --dist loadfile --no-loadscope-reorder "$@" || status=$?
+scripts/pytest.sh "$@" || status=$?
 
 echo "== mypy"
 wait "$mypy" || status=1
