@@ -76,9 +76,10 @@ def test_a_paid_run_is_one_trace_and_tells_nothing_of_the_customers(
     paid = httpx.post(url, json=body, headers=wallet.pay_v2(challenge), timeout=60, trust_env=False)
     assert paid.status_code == 200, paid.text
     deadline = time.monotonic() + 20
-    while not (trace := _trace_of(collector, "settle")) or not _all_told(collector):
+    while not _all_told(collector.spans):
         assert time.monotonic() < deadline, collector.spans
         time.sleep(0.1)
+    trace = _trace_of(collector, "settle")
     assert {span["service"] for span in trace} == {"broker", "executor"}
     by_id = {span["span"]: span for span in trace}
     work = next(span for span in trace if span["name"] == "work")
@@ -98,9 +99,14 @@ def test_a_paid_run_is_one_trace_and_tells_nothing_of_the_customers(
     assert not [word for word in ("hush", "health", *wallet.pay_v2(challenge).values()) if word in told]
 
 
-def _all_told(collector: Collector) -> bool:
-    services = {span["service"] for span in collector.spans}
-    return services >= {"broker", "quote", "executor"} and {span["name"] for span in collector.spans} >= STEPS
+def _all_told(spans: list[dict[str, Any]]) -> bool:
+    """Whether each service has spoken, of all steps, and no parent of a span is still to come."""
+    told = {span["span"] for span in spans}
+    return (
+        {span["service"] for span in spans} >= {"broker", "quote", "executor"}
+        and {span["name"] for span in spans} >= STEPS
+        and all(span["parent"] in told for span in spans if span["parent"])
+    )
 
 
 def _trace_of(collector: Collector, name: str) -> list[dict[str, Any]]:
