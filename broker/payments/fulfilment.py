@@ -82,6 +82,11 @@ class Fulfilment:
         """Keep the payments that are being carried right now; returns how many those are."""
         return await self._ledger.renew_leases(self._active) if self._active else 0
 
+    @property
+    def active(self) -> frozenset[str]:
+        """Ids of the payments that are being carried right now."""
+        return frozenset(self._active)
+
     @contextmanager
     def _working_on(self, payment: PaymentRow) -> Iterator[None]:
         self._active.add(payment.id)

@@ -205,11 +205,14 @@ class Ledger(Reservations):
         )
         return await self._database.write(lambda connection: int(connection.execute(kept).rowcount))
 
-    async def take_over(self, limit: int) -> list[PaymentRow]:
-        """Lease rows that nobody works on: left behind in flight, or unknown and due."""
+    async def take_over(self, limit: int, but_not: Collection[str] = ()) -> list[PaymentRow]:
+        """Lease rows that nobody works on: left behind in flight, or unknown and due.
+
+        `but_not`: ids of those that this broker works on. It may have been frozen until their leases ran out.
+        """
         now = self._now_ms()
         due = and_(payments.c.state.in_(EXPOSED), payments.c.lease_until < now)
-        query = select(payments.c.id).where(due).limit(limit)
+        query = select(payments.c.id).where(due, payments.c.id.not_in(but_not)).limit(limit)
         found = await self._database.read(lambda connection: connection.execute(query).scalars().all())
         taken = []
         for payment_id in found:

@@ -37,7 +37,7 @@ class Reconciler:
     async def look(self) -> int:
         """Take over what is due, carry it on in the background; returns how many were found."""
         room = AT_ONCE - len(self._working)
-        found = await self._ledger.take_over(room) if room > 0 else []
+        found = await self._ledger.take_over(room, self._fulfilment.active) if room > 0 else []
         for payment in found:
             task = asyncio.create_task(self._resume(payment))
             self._working.add(task)

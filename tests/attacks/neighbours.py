@@ -57,6 +57,8 @@ def quote_list(price_atomic: Any, refusal: dict[str, Any] | None = None) -> dict
 class Executor(StandIn):
     """Counts `runs` by code and `calls` by job id. `on_file` is what it says to `GET /files/…`.
 
+    A run takes `run_s`, and does not end before `run_until` is set.
+
     As the real one does, it keeps each job's result and runs no job twice.
     """
 
@@ -66,13 +68,14 @@ class Executor(StandIn):
     on_execute: Script | None = None
     on_file: Script | None = None
     run_s: float = 0.0
+    run_until: threading.Event | None = None
     began: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def be_honest(self) -> None:
-        self.on_execute, self.on_file, self.run_s = None, None, 0.0
+        self.on_execute, self.on_file, self.run_s, self.run_until = None, None, 0.0, None
         self.began.clear()
 
     async def answer(self, method: str, path: str, body: bytes) -> Answer:
@@ -92,7 +95,7 @@ class Executor(StandIn):
                 del self.kept[task["jobId"]]
             return scripted
         done = {"jobId": task["jobId"], "status": "completed", "result": self.kept[task["jobId"]]}
-        return Answer.of(done, delay_s=self.run_s)
+        return Answer.of(done, delay_s=self.run_s, until=self.run_until)
 
 
 def result_of(task: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
 import httpx
 
 from tests.attacks.world import (
+    Heard,
     World,
     challenge_of,
     closed,
@@ -21,8 +23,8 @@ from tests.attacks.world import (
 from tests.support.wallets import Wallet, new_wallet
 
 FLOOD = 300
-OVER_THE_LIMIT = 1_300
-"""An address may ask 1,200 times a minute, a wallet 600 times."""
+OVER_THE_LIMIT = 3_900
+"""An address may ask 1,200 times a minute, a wallet 600 times; at the turn of a minute more may pass."""
 
 
 def flooding_client(world: World) -> httpx.AsyncClient:
@@ -30,6 +32,10 @@ def flooding_client(world: World) -> httpx.AsyncClient:
         verify=False, local_address=new_address(), limits=httpx.Limits(max_connections=20)
     )
     return httpx.AsyncClient(base_url=world.stack.broker, transport=transport, timeout=60)
+
+
+def one_is_refused(answers: list[Heard]) -> bool:
+    return any(status == 429 for status, _, _ in answers)
 
 
 def keep_open(content: Any, *headers: tuple[str, str], **how: str) -> bytes:
@@ -69,7 +75,8 @@ async def test_a_flood_of_invalid_signatures_leaves_paying_clients_in_peace(
 
 def test_a_flood_from_one_address_is_slowed_down_and_others_are_served(world: World, wallet: Wallet) -> None:
     body = new_body()
-    answers = world.pipelined([keep_open(b"", method="GET", target="/no-such-page")] * OVER_THE_LIMIT)
+    request = keep_open(b"", method="GET", target="/no-such-page")
+    answers = world.pipelined([request] * OVER_THE_LIMIT, one_is_refused)
     limited = [answer for answer in answers if answer[0] == 429]
     assert {status for status, _, _ in answers} == {404, 429}
     assert json.loads(limited[0][2])["code"] == "rate_limited"
@@ -87,7 +94,7 @@ def test_forged_forwarded_addresses_do_not_get_around_the_limit(world: World) ->
         keep_open(b"", *((name, f"10.0.{n // 250}.{n % 250}") for name in names), method="GET", target="/no")
         for n in range(OVER_THE_LIMIT)
     ]
-    assert 429 in {status for status, _, _ in world.pipelined(requests)}
+    assert one_is_refused(world.pipelined(requests, one_is_refused))
 
 
 def test_one_wallet_is_slowed_down_whatever_addresses_it_comes_from(
@@ -97,7 +104,11 @@ def test_one_wallet_is_slowed_down_whatever_addresses_it_comes_from(
     headers = wallet.pay_v1(challenge_of(broker, body))
     assert broker.post("/run", json=body, headers=headers).status_code == 200
     request = keep_open(body, *headers.items())
-    statuses = {status for _ in range(3) for status, _, _ in world.pipelined([request] * 220)}
+    statuses = set[int]()
+    for _ in range(9):  # three are enough, unless the minute turns meanwhile
+        statuses |= {status for status, _, _ in world.pipelined([request] * 220)}
+        if 429 in statuses:
+            break
     assert statuses == {200, 429}
     world.assert_sold_once(wallet, body)
 
@@ -133,14 +144,17 @@ async def test_one_wallet_may_not_have_more_in_flight_than_the_cap(
     world.quote.price_atomic = 2_000_000
     bodies = [new_body() for _ in range(6)]
     challenges = [challenge_of(broker, body) for body in bodies]
-    world.executor.run_s = 0.5
+    world.executor.run_until = all_asked = threading.Event()
     async with world.async_client() as one, world.async_client("broker2") as two:
-        answers = await asyncio.gather(
-            *(
-                client.post("/run", json=body, headers=wallet.pay_v2(challenge))
-                for client, body, challenge in zip([one, two] * 3, bodies, challenges, strict=True)
-            )
-        )
+        asking = [
+            asyncio.create_task(client.post("/run", json=body, headers=wallet.pay_v2(challenge)))
+            for client, body, challenge in zip([one, two] * 3, bodies, challenges, strict=True)
+        ]
+        deadline = time.monotonic() + 20
+        while sum(one_asking.done() for one_asking in asking) < 4 and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        all_asked.set()
+        answers = await asyncio.gather(*asking)
     over = [answer for answer in answers if answer.status_code == 429]
     assert sorted(answer.status_code for answer in answers) == [200] * 2 + [429] * 4
     assert {answer.json()["code"] for answer in over} == {"too_many_in_flight"}
@@ -159,12 +173,13 @@ def test_a_payment_turned_away_at_the_cap_can_be_sent_again(
     world.quote.price_atomic = 4_000_000
     running, waiting = new_body(), new_body()
     first, second = challenge_of(broker, running), challenge_of(broker, waiting)
-    world.executor.run_s = 0.5
+    world.executor.run_until = is_refused = threading.Event()
     headers = wallet.pay_v2(second)
     with world.connection() as connection:
         connection.sendall(http_request(running, *wallet.pay_v1(first).items()))
-        assert world.executor.began.wait(5)
+        assert world.executor.began.wait(20)
         assert broker.post("/run", json=waiting, headers=headers).status_code == 429
+        is_refused.set()
     wait_until(lambda: world.states(wallet) == ["settled"], "the first job is done")
     assert broker.post("/run", json=waiting, headers=headers).status_code == 200
     assert world.states(wallet) == ["settled", "settled"]

@@ -77,7 +77,7 @@ def test_the_sale_goes_on_for_a_client_that_hangs_up_during_the(
     began = slow_down(world, stage)
     with world.connection() as connection:
         connection.sendall(http_request(body, *headers.items()))
-        assert began.wait(5)
+        assert began.wait(20)
         if rude:
             reset(connection)
     wait_until(lambda: world.states(wallet) == ["settled"], "the sale is finished without the client")
@@ -125,7 +125,7 @@ def test_the_second_one_to_wait_does_not_end_the_work_by_hanging_up(
     headers = wallet.pay_v2(challenge_of(broker, body))
     world.executor.run_s = 0.4
     with world.client() as first, sent_meanwhile(first, body, headers) as sent:
-        assert world.executor.began.wait(5)
+        assert world.executor.began.wait(20)
         with world.connection() as second:
             second.sendall(http_request(body, *headers.items()))
             time.sleep(0.05)
@@ -141,11 +141,12 @@ def test_a_client_that_hangs_up_before_a_refused_settlement_gets_nothing_for_fre
     challenge = challenge_of(broker, body)
     headers = wallet.pay_v1(challenge)
     world.facilitator.funds[wallet.address.lower()] = price_of(challenge)
-    world.executor.run_s = 0.3
+    world.executor.run_until = is_poor = threading.Event()
     with world.connection() as connection:
         connection.sendall(http_request(body, *headers.items()))
-        assert world.executor.began.wait(5)
-        world.facilitator.funds[wallet.address.lower()] = 0
+        assert world.executor.began.wait(20)
+    world.facilitator.funds[wallet.address.lower()] = 0
+    is_poor.set()
     wait_until(lambda: world.states(wallet) == ["rejected"], "the settlement is refused")
     (row,) = world.payments(wallet)
     assert broker.get(f"/status/{row.job_id}").json()["result"] is None
@@ -160,13 +161,13 @@ def test_hundreds_of_half_sent_requests_do_not_keep_a_paying_client_waiting(
     idle = []
     try:
         for _ in range(200):
-            connection = socket.create_connection(("127.0.0.1", world.stack.ports["broker"]), 5)
+            connection = socket.create_connection(("127.0.0.1", world.stack.ports["broker"]), 15)
             connection.sendall(b"POST /run HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
             idle.append(connection)
         began = time.monotonic()
         headers = wallet.pay_v2(challenge_of(broker, body))
         assert broker.post("/run", json=body, headers=headers).status_code == 200
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 20
     finally:
         for connection in idle:
             connection.close()

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.attacks.neighbours import FEE_ATOMIC, PRICE_ATOMIC
-from tests.attacks.world import World, challenge_of, http_request, new_body, price_of
+from tests.attacks.world import Heard, World, challenge_of, http_request, new_body, price_of
 from tests.support.wallets import Wallet
 
 EVIL = "evil.example"
@@ -80,9 +80,14 @@ def test_the_bill_in_memory_can_be_paid_and_stays_unpaid_for_others(
 def test_a_flood_of_one_request_is_slowed_down_though_it_is_answered_from_memory(world: World) -> None:
     """An address may ask 1,200 times a minute."""
     request = http_request(new_body(), ("Connection", "keep-alive"))
-    answers = world.pipelined([request] * 1_300)
+
+    def refused(answers: list[Heard]) -> int:
+        return sum(status == 429 for status, _, _ in answers)
+
+    # At the turn of a minute more may pass.
+    answers = world.pipelined([request] * 3_900, lambda answers: refused(answers) >= 50)
     assert {status for status, _, _ in answers} == {402, 429}
-    assert sum(status == 429 for status, _, _ in answers) >= 50
+    assert refused(answers) >= 50
     ids = [headers["x-request-id"] for _, headers, _ in answers]
     assert len(set(ids)) == len(ids)
     assert all(json.loads(text)["requestId"] == id_ for id_, (_, _, text) in zip(ids, answers, strict=True))

@@ -232,7 +232,9 @@ def test_anothers_staged_upload_cannot_be_named(host: Stack, store: httpx.Client
     """It waits at the executor until its own request is paid; its id is nobody's key to it."""
     secret = b"another's " + secrets.token_bytes(20_000)
     url, token = host.url("executor"), {"Authorization": "Bearer test-token"}
-    staged = httpx.put(url + "/uploads", content=secret, headers=token, trust_env=False, verify=False).json()
+    staged = httpx.put(
+        url + "/uploads", content=secret, headers=token, timeout=60, trust_env=False, verify=False
+    ).json()
     upload_id = staged["uploadId"]
     try:
         mine = secrets.token_hex(20)
@@ -251,7 +253,7 @@ def test_anothers_staged_upload_cannot_be_named(host: Stack, store: httpx.Client
         assert store.get(f"/files/{staged['cid']}").status_code == 404
     finally:
         httpx.delete(
-            f"{url}/uploads/{upload_id}", headers=token, trust_env=False, verify=False
+            f"{url}/uploads/{upload_id}", headers=token, timeout=60, trust_env=False, verify=False
         ).raise_for_status()
 
 

@@ -21,8 +21,8 @@ from tests.support.standin import Answer
 from tests.support.wallets import Wallet, new_wallet
 
 MB = 1 << 20
-START = form(field(b"ttl", b"60"), file(b""), end=b"")[: -len(BOUNDARY) - 4]
-"""A form up to the first byte of its file."""
+START = form(field(b"ttl", b"86400"), file(b""), end=b"")[: -len(BOUNDARY) - 4]
+"""A form up to the first byte of its file. What is stored by it outlives these tests: they count files."""
 END = b"\r\n--" + BOUNDARY + b"--\r\n"
 
 
@@ -215,7 +215,7 @@ def test_anothers_authorization_buys_nothing_else_while_it_is_under_way(
     facilitator.on_settle = slow
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(store.post, "/store", content=body_of(mine), headers=headers)
-        assert facilitator.settle_began.wait(15)
+        assert facilitator.settle_began.wait(20)
         thief = store.post("/store", content=body_of(theirs), headers=headers)
         assert (thief.status_code, thief.json()["code"]) == (409, "authorization_used")
         assert first.result().status_code == 200

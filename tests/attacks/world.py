@@ -22,7 +22,8 @@ from tests.attacks.neighbours import Executor, QuoteService
 from tests.support.services import HOST_WALLET, Stack, clean_environment
 from tests.support.wallets import Wallet, b64
 
-FACILITATOR_TIMEOUT_S = 1.0
+FACILITATOR_TIMEOUT_S = 15.0
+"""Longer than a busy machine keeps an answer back."""
 _addresses = itertools.count(2)
 _PROGRAM = r"(?i:/site-packages/|\.py\b|sqlite|sqlalchemy|pydantic|httpx|uvicorn|starlette)"
 _FAILURE = (
@@ -32,6 +33,10 @@ _FAILURE = (
 _LEAKS = re.compile(f"{_PROGRAM}|{_FAILURE}")
 _LEAKS_IN_A_PAGE = re.compile(_FAILURE)
 """The page for browsers shows a Python program that pays."""
+
+
+Heard = tuple[int, dict[str, str], str]
+"""Status, headers and body of an answer."""
 
 
 @dataclass(frozen=True)
@@ -136,14 +141,18 @@ class World:
             except (ConnectionError, TimeoutError):
                 return 0, "", ""
 
-    def pipelined(self, requests: list[bytes]) -> list[tuple[int, dict[str, str], str]]:
-        """Status, headers and body of each answer; all asked over one connection, fifty at a time."""
-        answers = []
+    def pipelined(
+        self, requests: list[bytes], enough: Callable[[list[Heard]], bool] = lambda _: False
+    ) -> list[Heard]:
+        """The answers; all asked over one connection, fifty at a time, until there are `enough`."""
+        answers = list[Heard]()
         with self.connection() as connection, connection.makefile("rb") as stream:
             for first in range(0, len(requests), 50):
                 batch = requests[first : first + 50]
                 connection.sendall(b"".join(batch))
                 answers += [read_next(stream) for _ in batch]
+                if enough(answers):
+                    break
         return answers
 
     @contextmanager
@@ -154,18 +163,25 @@ class World:
 
 
 @contextmanager
-def running_world(home: Path, *, brokers: int = 1, **more: str) -> Iterator[World]:
+def running_world(
+    home: Path,
+    *,
+    brokers: int = 1,
+    lease_s: float = 2.0,
+    facilitator_timeout_s: float = FACILITATOR_TIMEOUT_S,
+    **more: str,
+) -> Iterator[World]:
     """Brokers on one state folder: the first is `broker`, the further ones `broker2`, …"""
     facilitator, quote, executor = Facilitator(), QuoteService(), Executor()
     environment = clean_environment(
         GALAKSIO_HOME=str(home),
         X402_WALLET_ADDRESS=HOST_WALLET,
         X402_FACILITATOR_URL=facilitator.url,
-        FACILITATOR_TIMEOUT_S=str(FACILITATOR_TIMEOUT_S),
+        FACILITATOR_TIMEOUT_S=str(facilitator_timeout_s),
         QUOTE_SERVICE_URL=quote.url,
         EXECUTOR_SERVICE_URL=executor.url,
         CHAIN_RPC_URL=facilitator.url + "/rpc",
-        LEDGER_LEASE_S="1",
+        LEDGER_LEASE_S=str(lease_s),
         INTERNAL_API_TOKEN="test-token",
         **more,
     )
@@ -253,7 +269,7 @@ def read_answer(connection: socket.socket) -> tuple[int, str, str]:
     return status, text, body.decode("latin-1")
 
 
-def read_next(stream: BinaryIO) -> tuple[int, dict[str, str], str]:
+def read_next(stream: BinaryIO) -> Heard:
     """The next answer on a connection that stays open; header names in lower case."""
     status = int(stream.readline().split(b" ")[1])
     headers = {}

@@ -1,5 +1,6 @@
 """Carrying a payment from any state to its end, also one that another broker left behind."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from broker.payments.chain import OnChain
 from broker.payments.fulfilment import EXPIRY_MARGIN_S, Fulfilment
 from broker.payments.ledger import Ledger
 from broker.payments.offers import Offer
+from broker.payments.reconciler import Reconciler
 from broker.payments.records import NewJob, PaymentRow, Reservation
 from broker.payments.results import Results
 from broker.payments.settlement import Outcome, Refused, Settled, Unknown
@@ -101,6 +103,28 @@ async def test_settled_after_the_work(
     assert job is not None
     assert (ended.payment.state, ended.payment.transaction_hash, job.status) == ("settled", TX, "completed")
     assert (world.ran, world.settled, job.task) == ([job.id], 1, None)
+
+
+async def test_a_broker_that_froze_does_not_take_over_from_itself(
+    fulfilment: Fulfilment, world: World, ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its leases have run out when it wakes; if nobody else was faster, it goes on where it was."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: PaymentRow) -> None:
+        asked.set()
+        await go_on.wait()
+
+    monkeypatch.setattr(world, "verify", slow)
+    begun = asyncio.create_task(fulfilment.begin(await claimed(ledger, clock)))
+    await asked.wait()
+    clock.now += ledger.lease_ms / 1000 + 1
+    reconciler = Reconciler(ledger, fulfilment)
+    assert await reconciler.look() == 0
+    assert await fulfilment.renew_leases() == 1
+    go_on.set()
+    ended = await begun
+    assert (ended.payment.state, len(world.ran), world.settled) == ("settled", 1, 1)
 
 
 async def test_settled_before_the_work_where_upstream_money_moves(

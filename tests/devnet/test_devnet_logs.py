@@ -63,7 +63,7 @@ async def test_web3_finds_the_transaction_that_used_an_authorization(
     import httpx
 
     usdc = web3.eth.contract(address=Web3.to_checksum_address(USDC), abi=artifact("DevnetUSDC").abi)
-    async with httpx.AsyncClient(base_url=devnet_url, trust_env=False, verify=False) as http:
+    async with httpx.AsyncClient(base_url=devnet_url, timeout=60, trust_env=False, verify=False) as http:
         devnet = Client(http)
         payer = await devnet.funded()
         nonce, receipt = await settle(devnet, payer, Payer().address, time.time())

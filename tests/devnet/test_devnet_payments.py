@@ -261,5 +261,5 @@ def test_the_stock_client_reads_supported_over_real_http(devnet_url: str) -> Non
         (1, "base-sepolia"),
         (2, "eip155:84532"),
     }
-    health = httpx.get(f"{devnet_url}/health", trust_env=False, verify=False).json()
+    health = httpx.get(f"{devnet_url}/health", timeout=60, trust_env=False, verify=False).json()
     assert (health["chainId"], health["asset"]) == (CHAIN_ID, USDC)

@@ -28,7 +28,7 @@ def usdc(web3: Web3) -> Any:
 def payer(devnet_url: str) -> Payer:
     made = Payer()
     httpx.post(
-        f"{devnet_url}/faucet", json={"address": made.address}, trust_env=False, verify=False
+        f"{devnet_url}/faucet", json={"address": made.address}, timeout=60, trust_env=False, verify=False
     ).raise_for_status()
     return made
 
@@ -51,7 +51,7 @@ def test_web3_sees_a_settled_authorization(web3: Web3, usdc: Any, payer: Payer, 
 
     payload = payer.authorize(Payer().address, 3, time.time())
     settled = httpx.post(
-        f"{devnet_url}/settle", json=payment(2, payload), trust_env=False, verify=False
+        f"{devnet_url}/settle", json=payment(2, payload), timeout=60, trust_env=False, verify=False
     ).json()
     assert settled["success"], settled
     nonce = payload["authorization"]["nonce"]

@@ -132,11 +132,11 @@ def test_every_settlement_that_was_answered_survives_a_kill_in_the_middle_of_a_r
     with running(home) as (url, process):
         payer = Payer()
         httpx.post(
-            f"{url}/faucet", json={"address": payer.address}, trust_env=False, verify=False
+            f"{url}/faucet", json={"address": payer.address}, timeout=60, trust_env=False, verify=False
         ).raise_for_status()
 
         def rush() -> None:
-            with httpx.Client(base_url=url, timeout=10, trust_env=False, verify=False) as http:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False) as http:
                 while True:
                     payload = payer.authorize(SELLER, 13, time.time())
                     try:
@@ -149,7 +149,7 @@ def test_every_settlement_that_was_answered_survives_a_kill_in_the_middle_of_a_r
         threads = [threading.Thread(target=rush) for _ in range(4)]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while len(answered) < 25 and time.monotonic() < deadline:
             time.sleep(0.01)
         process.kill()
@@ -157,7 +157,10 @@ def test_every_settlement_that_was_answered_survives_a_kill_in_the_middle_of_a_r
             thread.join()
 
     assert len(answered) >= 25
-    with running(home) as (url, _), httpx.Client(base_url=url, trust_env=False, verify=False) as http:
+    with (
+        running(home) as (url, _),
+        httpx.Client(base_url=url, timeout=60, trust_env=False, verify=False) as http,
+    ):
         for payload, transaction in answered:
             call = {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt", "params": [transaction]}
             assert http.post("/rpc", json=call).json()["result"]["status"] == "0x1"
@@ -181,7 +184,10 @@ def test_a_second_process_on_the_same_file_exits_with_one_sentence(tmp_path: Pat
         assert out == ""
         (sentence,) = errors.splitlines()
         assert sentence.startswith("galaksio-devnet: Another devnet is running on ")
-        assert httpx.get(f"{url}/health/ready", trust_env=False, verify=False).json()["blockNumber"] == 0
+        assert (
+            httpx.get(f"{url}/health/ready", timeout=60, trust_env=False, verify=False).json()["blockNumber"]
+            == 0
+        )
 
 
 async def test_a_second_devnet_in_the_same_process_is_refused_and_the_first_keeps_its_lock(

@@ -49,7 +49,7 @@ def time() -> Time:
 
 @pytest.fixture
 async def market(time: Time) -> AsyncIterator[Market]:
-    one = Market(ttl_s=TTL_S, clock=time, flight_s=0.2)
+    one = Market(ttl_s=TTL_S, clock=time, flight_s=60)
     yield one
     await one.close()
 
@@ -175,14 +175,15 @@ async def test_a_failure_is_never_kept_for_longer_than_a_price(time: Time) -> No
     assert await market.ask("p", "k", provider) == {"price": 1}
 
 
-async def test_one_that_hangs_is_a_failure_and_costs_the_next_asker_nothing(market: Market) -> None:
-    provider = Provider()
+async def test_one_that_hangs_is_a_failure_and_costs_the_next_asker_nothing(time: Time) -> None:
+    market, provider = Market(ttl_s=TTL_S, clock=time, flight_s=0.2), Provider()
     provider.gate.clear()
     with pytest.raises(Failed, match=r"no answer within 0\.2 s"):
         await market.ask("p", "k", provider)
     with pytest.raises(Failed):
         await asyncio.wait_for(market.ask("p", "k", provider), 10)
     assert provider.asked == 1
+    await market.close()
 
 
 async def test_an_answer_that_comes_after_its_asker_left_is_there_for_the_next_one(market: Market) -> None:

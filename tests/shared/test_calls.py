@@ -34,7 +34,16 @@ def neighbour() -> Iterator[Neighbour]:
 @pytest.fixture
 async def caller(neighbour: Neighbour) -> AsyncIterator[Caller]:
     neighbour.heard.clear()
-    caller = Caller(neighbour.url, timeout_s=0.5, max_bytes=1000)
+    caller = Caller(neighbour.url, timeout_s=60, max_bytes=1000)
+    yield caller
+    await caller.close()
+
+
+@pytest.fixture
+async def hurried(neighbour: Neighbour) -> AsyncIterator[Caller]:
+    """One who waits long enough to be heard, and no longer."""
+    neighbour.heard.clear()
+    caller = Caller(neighbour.url, timeout_s=1.5, max_bytes=1000)
     yield caller
     await caller.close()
 
@@ -51,15 +60,15 @@ async def test_any_status_is_an_answer_and_redirects_are_not_followed(
 
 @pytest.mark.parametrize(
     "answer",
-    [DROPPED, Answer(delay_s=5), Answer(body=b"x" * 100, drip_s=1), Answer(body=b"x" * 1001)],
+    [DROPPED, Answer(delay_s=60), Answer(body=b"x" * 100, drip_s=1), Answer(body=b"x" * 1001)],
     ids=["dropped", "slow", "dripping", "large"],
 )
 async def test_what_may_have_been_heard_is_told_apart(
-    caller: Caller, neighbour: Neighbour, answer: Answer
+    hurried: Caller, neighbour: Neighbour, answer: Answer
 ) -> None:
     neighbour.next = answer
     with pytest.raises(NoAnswer) as caught:
-        await caller.post("/x", b"{}")
+        await hurried.post("/x", b"{}")
     assert caught.value.sent
     assert neighbour.heard == [b"{}"], "nothing is sent twice"
 
@@ -102,9 +111,9 @@ async def test_an_endless_body_without_a_length_is_cut_off() -> None:
     await server.wait_closed()
 
 
-async def test_a_per_call_time_limit_counts(caller: Caller, neighbour: Neighbour) -> None:
-    neighbour.next = Answer.of({}, delay_s=0.7)
-    assert (await caller.post("/x", b"{}", timeout_s=5)).status == 200
+async def test_a_per_call_time_limit_counts(hurried: Caller, neighbour: Neighbour) -> None:
+    neighbour.next = Answer.of({}, delay_s=2)
+    assert (await hurried.post("/x", b"{}", timeout_s=60)).status == 200
 
 
 async def test_a_server_that_dies_while_a_body_is_sent_is_no_answer_and_cancels_nobody() -> None:

@@ -176,7 +176,7 @@ async def test_a_figure_that_cannot_be_had_takes_no_other_with_it(monkeypatch: p
         metrics.look_up(look)
     began_s = time.monotonic()
     text = await metrics.text()
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 20
     assert b"\nfine 7.0\n" in text
     assert b"python_info" in text
 
@@ -224,7 +224,7 @@ async def test_counting_a_request_costs_microseconds() -> None:
     metrics = Metrics("test")
     for _ in range(2000):
         metrics.count_request("GET", "/x", 200, 0.003)
-    began_s = time.process_time()
+    began_s = time.thread_time()
     for _ in range(2000):
         metrics.count_request("GET", "/x", 200, 0.003)
-    assert (time.process_time() - began_s) / 2000 < 100e-6
+    assert (time.thread_time() - began_s) / 2000 < 100e-6

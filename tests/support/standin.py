@@ -14,13 +14,13 @@ from typing import Any
 
 from tests.support.ports import free_port
 
-PATIENCE_S = 10
+PATIENCE_S = 40
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a stand-in says. `dropped` closes the connection without a word; `drip_s` is the pause after
-    every byte of the body, `delay_s` the pause before the first."""
+    every byte of the body, `delay_s` the pause before the first; nothing is said before `until` is set."""
 
     status: int = 200
     body: bytes = b"{}"
@@ -28,6 +28,7 @@ class Answer:
     delay_s: float = 0.0
     drip_s: float = 0.0
     dropped: bool = False
+    until: threading.Event | None = None
 
     @classmethod
     def of(cls, value: Any, status: int = 200, **more: Any) -> "Answer":
@@ -111,6 +112,8 @@ class StandIn(ABC):
         self.heads.append(head)  # here, so that it is the last one when `answer` begins
         answer = await self.answer(method, path, body)
         await asyncio.sleep(answer.delay_s)
+        while answer.until is not None and not answer.until.is_set():
+            await asyncio.sleep(0.005)
         if answer.dropped:
             return False
         rows = [f"HTTP/1.1 {answer.status} Whatever", f"Content-Length: {len(answer.body)}"]

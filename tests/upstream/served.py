@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from tests.support.ports import free_port
 
-PATIENCE_S = 10
+PATIENCE_S = 40
 
 
 class Served:

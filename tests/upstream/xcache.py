@@ -1,5 +1,6 @@
 """A stand-in for xcache (providers.md): x402 v1; a cache is sold with 50,000 operations."""
 
+import math
 import time
 import uuid
 from typing import Any
@@ -27,7 +28,7 @@ class _Cache:
         return key in self.values
 
     def ttl_s(self, key: str) -> int | None:
-        return round(self.ends_at[key] - time.time()) if key in self.ends_at else None
+        return math.ceil(round(self.ends_at[key] - time.time(), 3)) if key in self.ends_at else None
 
     def keep(self, key: str, ttl_s: Any) -> None:
         if isinstance(ttl_s, int):

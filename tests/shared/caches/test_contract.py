@@ -30,6 +30,11 @@ async def all_keys(caches: Caches, cache_id: str, limit: int = 7, prefix: str = 
             return keys
 
 
+def nearly(ttl_s: int | None, set_s: int) -> bool:
+    """Whether a key that was set to live for `set_s` a moment ago still has that long."""
+    return ttl_s is not None and set_s - 20 <= ttl_s <= set_s
+
+
 async def gone(caches: Caches, cache_id: str, key: str) -> None:
     """Wait for a key whose time is short."""
     deadline = time.monotonic() + 20
@@ -136,17 +141,17 @@ async def test_a_key_that_cannot_be_is_refused_and_not_counted(
 async def test_a_ttl_is_told_changed_and_taken_away(caches: Caches, cache_id: str) -> None:
     await caches.set(cache_id, "key", 1, 3600)
     entry = await caches.get(cache_id, "key")
-    assert entry is not None and entry.ttl_s == 3600
+    assert entry is not None and nearly(entry.ttl_s, 3600)
     await caches.update_ttl(cache_id, "key", 60)
-    assert await caches.ttl(cache_id, "key") == 60
+    assert nearly(await caches.ttl(cache_id, "key"), 60)
     await caches.update_ttl(cache_id, "key", None)
     assert await caches.ttl(cache_id, "key") is None
-    await caches.set(cache_id, "key", 1, 5)
+    await caches.set(cache_id, "key", 1, 60)
     await caches.set(cache_id, "key", 1)
     assert await caches.ttl(cache_id, "key") is None
     await caches.update_ttl(cache_id, "key", 10 * 365 * 86_400)
     entry = await caches.get(cache_id, "key")
-    assert entry is not None and entry.ttl_s == 10 * 365 * 86_400
+    assert entry is not None and nearly(entry.ttl_s, 10 * 365 * 86_400)
     for ttl_s in (0, -1, 10 * 365 * 86_400 + 1):
         with pytest.raises(BadRequest):
             await caches.set(cache_id, "key", 1, ttl_s)
@@ -222,7 +227,7 @@ async def test_every_operation_counts_one_and_finding_nothing_too(caches: Caches
         lambda: caches.get(cache_id, "key"),
         lambda: caches.get(cache_id, "none"),
         lambda: caches.ttl(cache_id, "key"),
-        lambda: caches.update_ttl(cache_id, "key", 5),
+        lambda: caches.update_ttl(cache_id, "key", 60),
         lambda: caches.list_keys(cache_id),
         lambda: caches.delete_key(cache_id, "key"),
         lambda: caches.delete_key(cache_id, "key"),
@@ -336,9 +341,9 @@ async def test_a_deleted_cache_is_gone_with_all_its_keys(caches: Caches) -> None
 
 async def test_a_cache_whose_time_is_over_is_gone(caches: Caches) -> None:
     cache_id = (await caches.create(new_id(), "us-east-1", 10_000, 1)).cache_id
-    await caches.set(cache_id, "key", 1)
     deadline = time.monotonic() + 20
     with pytest.raises(NoSuchCache):
+        await caches.set(cache_id, "key", 1)
         while time.monotonic() < deadline:
             await caches.get(cache_id, "key")
             await asyncio.sleep(0.05)

@@ -34,7 +34,7 @@ async def test_both_backends_are_reached_by_their_ids(valkey_url: str, memcached
         entry = await caches.get(cache_id, "key")
         assert entry is not None and entry.value == cache_id
         await caches.update_ttl(cache_id, "key", 30)
-        assert await caches.ttl(cache_id, "key") == 30
+        assert 10 <= (await caches.ttl(cache_id, "key") or 0) <= 30
         assert (await caches.list_keys(cache_id)).keys == ["key"]
         assert await caches.delete_key(cache_id, "key")
         assert (await caches.add_operations(cache_id, 5, "p")).operations_left == 99
