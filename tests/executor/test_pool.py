@@ -379,6 +379,31 @@ async def test_stopping_ends_what_waits_at_once_and_lets_what_runs_finish() -> N
     await sandbox.close()
 
 
+async def test_what_waits_for_its_turn_is_refused_while_the_pool_is_still_being_ended(
+    pooled: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, close = asyncio.Event(), ahead(pooled).close
+
+    async def slow() -> None:
+        await ended.wait()
+        await close()
+
+    monkeypatch.setattr(ahead(pooled), "close", slow)
+    running = [asyncio.create_task(runner(pooled)("import time; time.sleep(60)")) for _ in range(2)]
+    assert await until(lambda: pooled.slots.free == 0)
+    queued = asyncio.create_task(runner(pooled)("print(1)"))
+    assert await until(lambda: pooled.slots.waiting == 1)
+    draining = asyncio.create_task(pooled.drain(60))
+    try:
+        with pytest.raises(ExecutorDraining):
+            await asyncio.wait_for(queued, 20)
+    finally:
+        ended.set()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, draining, return_exceptions=True)
+
+
 async def test_what_still_runs_after_the_grace_period_is_ended() -> None:
     sandbox = await opened(Options(slots=1, pool=1, drain_s=0.2))
     running = asyncio.create_task(runner(sandbox)("import time; time.sleep(60)"))
