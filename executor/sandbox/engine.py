@@ -132,9 +132,9 @@ class Sandbox:
     async def drain(self, grace_s: float | None = None) -> None:
         """Begin nothing new, end what only waits, give what runs `grace_s` (None: as the options say)."""
         self.state, self.reason = "draining", "the executor is being stopped"
-        if self.pool is not None:
-            await self.pool.close()
-        await self._admission.end(self.options.drain_s if grace_s is None else grace_s)
+        grace_s = self.options.drain_s if grace_s is None else grace_s
+        # At once: while the pool is being ended nobody may get a slot, and the grace has begun.
+        await asyncio.gather(self._admission.end(grace_s), *([self.pool.close()] if self.pool else []))
 
     async def close(self) -> None:
         """Stop the threads, whose end would take a sandbox with it, and give back what was prepared."""

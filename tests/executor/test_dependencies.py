@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -239,18 +238,22 @@ async def test_the_longest_unused_layer_goes_and_one_in_use_never(
 async def test_a_build_that_takes_too_long_is_ended_with_all_its_processes(
     sandbox: Sandbox, place: Path, index: PackageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = index._answer
+    answer, over = index._answer, threading.Event()
 
     def late(path: str) -> tuple[int, str, bytes]:
-        time.sleep(1.5)
+        over.wait(60)
         return answer(path)
 
     monkeypatch.setattr(index, "_answer", late)
     index.add("good", wheel("good"))
-    async with layered(sandbox, place, index.url, timeout_s=0.8) as layers:
-        error = await Host(sandbox, layers).refused("good")
-        assert (error.status, error.code) == (503, "dependency_timeout")
-        assert descendants(os.getpid()) == []
+    try:
+        async with layered(sandbox, place, index.url, timeout_s=0.8) as layers:
+            error = await Host(sandbox, layers).refused("good")
+            assert (error.status, error.code) == (503, "dependency_timeout")
+            # Whoever asked is answered a second later even if the build is still being ended.
+            assert await until(lambda: descendants(os.getpid()) == [], 15)
+    finally:
+        over.set()
 
 
 async def test_closing_ends_a_build(sandbox: Sandbox, place: Path, index: PackageIndex) -> None:
@@ -260,13 +263,13 @@ async def test_closing_ends_a_build(sandbox: Sandbox, place: Path, index: Packag
 
     def waiting(path: str) -> tuple[int, str, bytes]:
         reached.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return answer(path)
 
     index._answer = waiting  # type: ignore[method-assign]
     async with layered(sandbox, place, index.url) as layers:
         asking = asyncio.create_task(Host(sandbox, layers).refused("good"))
-        assert await asyncio.to_thread(reached.wait, 10)
+        assert await asyncio.to_thread(reached.wait, 20)
     assert (await asking).code == "dependencies_unavailable"
     go_on.set()
     assert descendants(os.getpid()) == []

@@ -22,7 +22,7 @@ from executor.sandbox.rlimits import limited, prlimit_program, shell_program
 from executor.sandbox.runs import Feed, Job, run_sandboxed
 from executor.sandbox.runtimes import Identity, Runtime, answer_of, find_runtimes, probe
 from shared.jobs import RunRequest
-from tests.executor.conftest import REPO, opened, root_only, runner, with_marker
+from tests.executor.conftest import REPO, opened, root_only, runner, until, with_marker
 
 NOBODY = 65534
 
@@ -61,7 +61,7 @@ async def test_a_bwrap_that_names_no_process_fails_closed_and_leaves_nothing(rea
     sandbox = Sandbox(Options(slots=1, bwrap=fake))
     from executor.sandbox import launch
 
-    before, launch.START_TIMEOUT_S = launch.START_TIMEOUT_S, 0.5
+    before, launch.START_TIMEOUT_S = launch.START_TIMEOUT_S, 3.0
     try:
         await sandbox.open()
         assert sandbox.state == "unavailable" and "nonsense" in sandbox.reason
@@ -147,9 +147,10 @@ async def main():
     assert s.state == "available", s.reason
     async def run(code, language="python", **f):
         return (await s.run(RunRequest(code=code, language=language, **f))).model_dump()
-    bomb = "x = []\\nwhile True: x.append(bytearray(b'x' * (8 << 20)))"
+    # Held for a while: on a busy machine it is gone again before the watchdog has its turn.
+    bomb = "import time\\nx = [bytearray(b'x' * (8 << 20)) for _ in range(74)]\\ntime.sleep(20)"
     out = [await run("open('out/f','w').write('kept'); print(open('/proc/self/status').read())"),
-           await run("echo x > /dev/stderr; id -u", "bash"), await run(bomb),
+           await run("echo x > /dev/stderr; id -u", "bash"), await run(bomb, timeout=30),
            await run("import errno\\ntry: open('/proc/self/oom_score_adj','w')\\n"
                      "except OSError as e: print(errno.errorcode[e.errno])")]
     print(json.dumps(out)); await s.close()
@@ -329,9 +330,11 @@ async def test_a_sandbox_left_behind_half_made_is_ended_by_the_next_executor(san
     read, write = os.pipe()
     left = subprocess.Popen([str(kit.bwrap), "--args", str(read), "--", "true"], pass_fds=[read], env={})
     try:
+        told = Path(f"/proc/{left.pid}/cmdline")
+        assert await until(lambda: b"--args" in told.read_bytes())  # a little later than it is started
         assert kill_orphans(parent=left.pid) == []
         assert kill_orphans(parent=os.getpid()) == [left.pid]
-        assert left.wait(5) == -9
+        assert left.wait(20) == -9
     finally:
         left.kill()
         left.wait()

@@ -12,7 +12,8 @@ import pytest
 
 from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.networks import Network, Networks, open_networks
-from tests.executor.conftest import Run, opened, root_only, runner
+from shared.jobs import RunRequest
+from tests.executor.conftest import Run, opened, root_only, runner, until
 
 pytestmark = root_only
 
@@ -82,10 +83,19 @@ async def test_one_that_was_used_is_gone_with_its_run(run: Run, way: str) -> Non
 async def test_runs_at_the_same_time_have_networks_of_their_own() -> None:
     sandbox = await opened(Options(slots=3))
     try:
-        run = runner(sandbox)
-        waiting = HERE + "import time; time.sleep(1)"
-        seen = [result.stdout for result in await asyncio.gather(*(run(waiting) for _ in range(3)))]
+        seen: list[bytes] = []
+
+        def told(_: str, data: bytes) -> None:
+            seen.extend(data.splitlines())  # nothing when it begins, then its one line
+
+        code = HERE.replace("'))", "'), flush=True)") + "import time; time.sleep(60)"
+        request = RunRequest(code=code, timeout_s=60)
+        runs = [asyncio.create_task(sandbox.run(request, told)) for _ in range(3)]
+        assert await until(lambda: len(seen) == 3)
         assert len(set(seen)) == 3
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
     finally:
         await sandbox.close()
 

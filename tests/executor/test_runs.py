@@ -161,4 +161,4 @@ async def test_no_descriptor_is_left_open_by_runs(run: Run) -> None:
     for _ in range(5):
         await run("print(1)", files=[{"name": "a", "content": "b"}])
         await run("while True: pass", timeout=0.1)
-    assert await until(lambda: count() == before)  # the helper of the cgroups opens files, too
+    assert await until(lambda: count() <= before)  # the helper of the cgroups opens files, now or before

@@ -240,9 +240,11 @@ async def test_sandbox_off_is_marked_and_not_for_sale(start: Start, tmp_path: Pa
 
 async def test_beyond_the_queue_callers_are_told_when_to_come_back(start: Start) -> None:
     service = await start(EXECUTOR_SLOTS="1", EXECUTOR_QUEUE="1")
-    answers = await asyncio.gather(
-        *(service.post("/run", {"code": "import time; time.sleep(2)"}) for _ in range(4))
-    )
+    first = asyncio.create_task(service.post("/run", {"code": "import time; time.sleep(4)"}))
+    while (await service.local())["slotsFree"] > 0:
+        await asyncio.sleep(0.02)
+    later = await asyncio.gather(*(service.post("/run", {"code": "print(1)"}) for _ in range(3)))
+    answers = [await first, *later]
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["code"] == "executor_busy" and int(refused.headers["Retry-After"]) >= 1
@@ -274,27 +276,34 @@ async def test_a_killed_executor_takes_its_sandboxes_along_and_the_job_is_report
     answer = await again.execute("lost", code, args=[marker])
     assert (answer.status_code, answer.json()["code"]) == (500, "executor_lost")
     assert with_marker(marker) == []
-    assert groups_of(service.process.pid) == []
+    assert await until(lambda: groups_of(service.process.pid) == [])
 
 
 async def test_sigterm_gives_running_jobs_their_time_and_leaves_nothing(start: Start) -> None:
-    service = await start(EXECUTOR_DRAIN_S="2", EXECUTOR_SLOTS="2")
+    service = await start(EXECUTOR_DRAIN_S="5", EXECUTOR_SLOTS="2")
+    marker = f"marker-{os.getpid()}-{time.monotonic_ns()}"
+    # One ends when we end what it waits for, the other one never.
+    waits = f"import subprocess; subprocess.run(['{marker}', '300'], executable='/bin/sleep'); print('done')"
     calls = [
-        asyncio.create_task(service.execute(name, f"import time; time.sleep({sleep_s}); print('done')"))
-        for name, sleep_s in (("a", 1), ("b", 300))
+        asyncio.create_task(service.execute("a", waits)),
+        asyncio.create_task(service.execute("b", "import time; time.sleep(300)")),
     ]
     while (await service.local())["slotsFree"] > 0:
         await asyncio.sleep(0.02)
-    assert await until(lambda: len(service.processes()) > 6)
+    assert await until(lambda: len(with_marker(marker)) == 1)
+    assert await until(lambda: len(service.processes()) > 7)
     processes = service.processes()
     began_s = time.monotonic()
     service.process.terminate()
-    assert await until(lambda: len(service.processes()) <= 6)  # two runs: monitor, init and code each
+    # Two runs: monitor, init and code each, and what one of them waits for.
+    assert await until(lambda: len(service.processes()) <= 7)
+    (waited_for,) = with_marker(marker)
+    os.kill(waited_for, signal.SIGTERM)
     assert (await calls[0]).json()["result"]["stdout"] == "done\n"
     stopped = await calls[1]
     assert (stopped.status_code, stopped.json()["code"]) == (503, "executor_draining")
-    assert 2 <= time.monotonic() - began_s < 10
-    assert await asyncio.to_thread(service.process.wait, 15) in (0, -signal.SIGTERM)
+    assert 5 <= time.monotonic() - began_s < 60
+    assert await asyncio.to_thread(service.process.wait, 30) in (0, -signal.SIGTERM)
     assert service.left_of(processes) == []
     assert groups_of(service.process.pid) == []
 

@@ -19,8 +19,8 @@ __all__ = ["start"]
 
 SLOWLY = """
 import sys, time
-for word in "one", "two":
-    print(word, flush=True); time.sleep(1)
+for word, pause_s in ("one", 3), ("two", 0.5):
+    print(word, flush=True); time.sleep(pause_s)
 print("three", file=sys.stderr)
 """
 
@@ -119,4 +119,4 @@ async def test_a_client_that_hangs_up_ends_its_run(start: Start) -> None:
         await anext(answer.aiter_lines())
         assert descendants(service.process.pid) != []
     assert await until(lambda: descendants(service.process.pid) == [])
-    assert (await asyncio.wait_for(service.post("/run", {"code": "print(1)"}), 10)).status_code == 200
+    assert (await asyncio.wait_for(service.post("/run", {"code": "print(1)"}), 30)).status_code == 200

@@ -19,7 +19,7 @@ AT_A_TIME = 3
 SLOTS = 2 * AT_A_TIME
 
 
-async def faults_of(attacks: list[Attack], settle_s: float = 5.0) -> dict[str, object]:
+async def faults_of(attacks: list[Attack], settle_s: float = 20.0) -> dict[str, object]:
     with own_uids() as uid_base, a_world() as world:
         sandbox = Sandbox(Options(slots=SLOTS, queue=64, max_wait_s=60, uid_base=uid_base, pool=2))
         await sandbox.open()

@@ -43,6 +43,18 @@ async def settled(sandbox: Sandbox) -> Sandbox:
     return sandbox
 
 
+async def begun(sandbox: Sandbox) -> None:
+    """Returns when no process is still to come of what waits: behind a gate it begins a little later."""
+    async with asyncio.timeout(SETTLE_TIMEOUT_S):
+        while True:
+            await settled(sandbox)
+            waiting = sandbox.pool.waiting.values() if sandbox.pool else ()
+            parents = {process.parent for process in _processes()}
+            if all(started.running.init_pid in parents for kept in waiting for started in kept):
+                return
+            await asyncio.sleep(0.02)
+
+
 @dataclass(frozen=True)
 class Process:
     """One line of `/proc`."""

@@ -10,7 +10,7 @@ import pytest_asyncio
 from executor.sandbox.engine import Options, Sandbox
 from tests.sandbox.attack import Attack
 from tests.sandbox.attacks import ATTACKS
-from tests.sandbox.leftovers import Leftovers, own_uids, settled
+from tests.sandbox.leftovers import Leftovers, begun, own_uids, settled
 from tests.sandbox.trial import Trial
 from tests.sandbox.world import a_world
 
@@ -48,7 +48,7 @@ async def pooled() -> AsyncIterator[Trial]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def direct(pooled: Trial) -> AsyncIterator[Trial]:
-    await settled(pooled.sandbox)  # what it still starts would be taken for ours
+    await begun(pooled.sandbox)  # what it still starts would be taken for ours
     async with a_trial(pool=0) as trial:
         yield trial
 

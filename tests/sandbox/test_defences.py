@@ -18,7 +18,12 @@ from tests.executor.conftest import REPO, reap_adopted, with_marker
 from tests.sandbox.attacks import ATTACKS
 from tests.sandbox.weakened import CONTROL, DEFENCES
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="runs need Linux")
+# All of the attacks are made before the first test can tell of one: a minute, and more on a busy machine.
+ALL_TIMEOUT_S = 400
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="runs need Linux"),
+    pytest.mark.timeout(ALL_TIMEOUT_S + 20),
+]
 OURS = "a failure of ours"
 
 
@@ -30,7 +35,7 @@ def without() -> Any:
         cwd=REPO,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=ALL_TIMEOUT_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -58,7 +63,7 @@ def marker() -> Iterator[str]:
     for pid in with_marker(name):
         with contextlib.suppress(ProcessLookupError):  # it went with the one before it
             os.kill(pid, signal.SIGKILL)
-    for _ in range(500):
+    for _ in range(1000):
         reap_adopted()
         if not with_marker(name):
             break

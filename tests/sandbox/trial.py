@@ -35,7 +35,7 @@ class Trial:
     world: World
     leftovers: Leftovers
     alone: bool = True
-    settle_s: float = 5.0
+    settle_s: float = 20.0
     namespaces: set[str] = field(default_factory=set)
 
     async def faults(self, attack: Attack) -> list[str]:

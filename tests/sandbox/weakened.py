@@ -148,7 +148,7 @@ def no_clock() -> None:
     real = execute._first_end
 
     async def later(running: Any, timeout_s: float, flooded: asyncio.Event) -> Any:
-        return await real(running, timeout_s + 3, flooded)
+        return await real(running, timeout_s + 8, flooded)
 
     execute._first_end = later
 

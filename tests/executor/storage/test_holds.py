@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from executor.storage.tables import blobs, holds
 from shared.errors import Conflict, GalaksioError, JobUndone
 from shared.store import StoreRequest
 from tests.executor.conftest import until
-from tests.executor.storage.conftest import MB, Now, Place, chunks, folder_place
+from tests.executor.storage.conftest import MB, Now, Place, chunks, folder_place, storage_at_rest
 
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 """The CID of `hello world` without a newline, as `ipfs add --cid-version=1` prints it."""
@@ -283,11 +283,14 @@ async def test_stores_and_sweeps_in_any_order_never_lose_held_content(
     assert await storage._places.used_bytes() == 0
 
 
-async def test_the_quota_holds_however_many_come_at_once(kept: Place, now: Now, storage: Storage) -> None:
-    bounded = Storage(
-        folder_place(kept.options.home, max_bytes=100, database_url=kept.options.database_url).options, now
-    )
-    await bounded.open()
+@pytest.fixture
+async def bounded(kept: Place, now: Now, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Storage]:
+    place = folder_place(kept.options.home, max_bytes=100, database_url=kept.options.database_url)
+    async with storage_at_rest(place, now, monkeypatch) as made:
+        yield made
+
+
+async def test_the_quota_holds_however_many_come_at_once(kept: Place, now: Now, bounded: Storage) -> None:
     assert bounded.health.free_bytes == 100
     came = await asyncio.gather(
         *(store(bounded, f"job-{n}", data=f"{n:030}", ttl_s=60) for n in range(10)), return_exceptions=True
@@ -301,7 +304,6 @@ async def test_the_quota_holds_however_many_come_at_once(kept: Place, now: Now, 
     now.seconds += 61
     await bounded.sweep()
     await store(bounded, "later", data="there is room again")
-    await bounded.close()
 
 
 async def test_a_put_that_fails_leaves_nothing_and_can_be_sent_again(

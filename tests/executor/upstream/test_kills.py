@@ -54,7 +54,9 @@ async def test_after_a_kill_the_same_job_sends_the_same_payment_and_one_transfer
     shop.remembers = True
     shop.hang_s = PATIENCE_S
     if not settled:
-        shop.reply = lambda asked: PlainTextResponse("busy", 504) if asked.payment else None
+        # It is sent again in five seconds: there is time to kill who would give up after the third.
+        busy = PlainTextResponse("busy", 504, headers={"Retry-After": "5"})
+        shop.reply = lambda asked: busy if asked.payment else None
     killed_while_it_pays(tmp_path, chain, upstreams, wallet)
     if settled:
         wait_until_settled(upstreams)

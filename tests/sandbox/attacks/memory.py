@@ -1,21 +1,25 @@
-"""Memory, in every place where the kernel would keep it for a run. Bombs stop by themselves below 1 GiB."""
+"""Memory, in every place where the kernel would keep it for a run. Bombs stop by themselves below 1 GiB.
+
+Most of them stop between the limit and what `out_of_memory` allows on top of it (`SLACK`): then it does not
+matter how late a watchdog looks on a busy machine.
+"""
 
 from shared.jobs import RunResult
 from tests.sandbox.attack import Attack, Verdict, out_of_memory, tail
 
 BEGIN = "print('begun', flush=True)\n"
 # Held for a moment, or on a busy machine it is gone again before a watchdog has its turn.
-END = "\ntime.sleep(1); print('survived', flush=True); os._exit(0)"
+END = "\ntime.sleep(4); print('survived', flush=True); os._exit(0)"
 HEAP = BEGIN + "kept = [bytearray(b'x' * (8 << 20)) for _ in range(77)]" + END
 CHILDREN = (
     BEGIN
     + """
 def eat():
-    kept = bytearray(b'x' * (150 << 20)); os.write(ready[1], b'x'); time.sleep(20)
+    kept = b'x' * (145 << 20); os.write(ready[1], b'x'); time.sleep(20)
 ready = os.pipe()
-for _ in range(6): spawn(eat)
+for _ in range(4): spawn(eat)
 os.close(ready[1])
-for _ in range(6):
+for _ in range(4):
     if not os.read(ready[0], 1): break"""
     + END
 )
@@ -23,13 +27,15 @@ for _ in range(6):
 HYDRA = (
     BEGIN
     + """
-for _ in range(12): os.waitpid(spawn(lambda: bytearray(b'x' * (600 << 20))), 0)"""
+def eat():
+    kept = b'x' * (600 << 20); time.sleep(1)
+for _ in range(12): os.waitpid(spawn(eat), 0)"""
     + END
 )
 SHARED_MAPS = (
     BEGIN
     + """
-kept = [mmap.mmap(-1, 64 << 20) for _ in range(12)]
+kept = [mmap.mmap(-1, 64 << 20) for _ in range(10)]
 for area in kept:
     for at in range(0, 64 << 20, 4096): area[at] = 1"""
     + END
@@ -38,7 +44,7 @@ for area in kept:
 PAGE_TABLES = (
     BEGIN
     + """
-size = 400 << 30
+size = 310 << 30
 area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ)
 for at in range(0, size, 2 << 20): area[at]"""
     + END
@@ -99,8 +105,8 @@ for child in [spawn(fill) for _ in range(40)]: os.waitpid(child, 0)"""
 NODE = """
 console.log('begun');
 const kept = [];
-for (let i = 0; i < 90; i++) kept.push(Buffer.alloc(10 << 20, 1));
-console.log('survived');
+for (let i = 0; i < 56; i++) kept.push(Buffer.alloc(10 << 20, 1));
+setTimeout(() => console.log('survived', kept.length), 4000);
 """
 
 
