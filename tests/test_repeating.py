@@ -28,7 +28,7 @@ def run(folder: Path, count: int, fails: int, **environment: str) -> tuple[int, 
         env={**ours, "TEST_ONCE": "", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     return done.returncode, done.stdout, (folder / "marks").read_text()

@@ -13,6 +13,7 @@ import respx
 
 from broker.clients import QuoteClient
 from broker.operations import RUN
+from broker.payments import admission
 from broker.payments.admission import nobody_sells
 from broker.payments.offers import Offer, OfferBook
 from broker.payments.pricing import Pricing
@@ -72,10 +73,11 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Shop]:
+async def shop(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    monkeypatch.setattr(admission, "WAIT_S", 30.0)  # a crowd takes its time on a busy machine
     database = Database(f"sqlite:///{tmp_path / 'broker.sqlite'}")
     await database.migrate("broker:migrations", "broker_version")
-    settings = {"EXECUTOR_SERVICE_URL": EXECUTOR, "REMOTE_PROVIDERS": "off"}
+    settings = {"EXECUTOR_SERVICE_URL": EXECUTOR, "REMOTE_PROVIDERS": "off", "QUOTE_DEADLINE_S": "30"}
     quote = create_app(load_settings(QuoteSettings, settings), clock)
     inside = httpx.ASGITransport(quote, client=("127.0.0.1", 1))
 

@@ -18,14 +18,15 @@ from tests.broker.shop import BODY, Shop, Told, open_shop, value_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TTL_S = 30
-PER_MINUTE = 60
+PER_DAY = 60
+"""Of a minute, another one could begin in the middle of a test, and some hits be forgiven."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def one_shop(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     settings = {
         "OFFER_TTL_S": str(TTL_S),
-        "RATE_LIMIT_PER_IP": f"{PER_MINUTE}/minute",
+        "RATE_LIMIT_PER_IP": f"{PER_DAY}/day",
         "TRUSTED_PROXIES": "10.0.0.0/8",
         "CORS_ORIGINS": "https://a.example,https://b.example",
     }
@@ -132,8 +133,8 @@ async def test_a_second_after_nothing_can_be_sold_nothing_is_offered_from_memory
 
 
 async def test_what_is_told_again_counts_against_the_rate_limit(shop: Shop) -> None:
-    told = [await shop.ask() for _ in range(PER_MINUTE + 1)]
-    assert [one.status for one in told] == [402] * PER_MINUTE + [429]
+    told = [await shop.ask() for _ in range(PER_DAY + 1)]
+    assert [one.status for one in told] == [402] * PER_DAY + [429]
     assert sum(one.asked_gate for one in told) == 2
     over = told[-1]
     assert json.loads(over.body)["requestId"].encode() == over.id
@@ -147,8 +148,8 @@ async def test_behind_a_trusted_proxy_each_client_is_counted_for_itself(shop: Sh
         return (b"x-forwarded-for", b"198.51.100.%d" % number)
 
     proxy = ("10.0.0.9", 5)
-    one = [await shop.ask(BODY, forwarded(1), client=proxy) for _ in range(PER_MINUTE + 1)]
-    assert [told.status for told in one] == [402] * PER_MINUTE + [429]
+    one = [await shop.ask(BODY, forwarded(1), client=proxy) for _ in range(PER_DAY + 1)]
+    assert [told.status for told in one] == [402] * PER_DAY + [429]
     two = await shop.ask(BODY, forwarded(2), client=proxy)
     assert (two.status, two.asked_gate) == (402, False)
     stranger = await shop.ask(BODY, forwarded(1))

@@ -284,11 +284,11 @@ async def test_the_reconciler_takes_back_what_a_dead_broker_left(
     dead = Ledger(database, ledger._network, ledger._clock)
     row = await dead.start(await reserved(dead))
     await dead.void(row, "executor_lost", undo=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not world.undone:
             await asyncio.sleep(0.01)
     assert [job_id for job_id, *_ in world.undone] == [row.job_id]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while await due(ledger):
             await asyncio.sleep(0.01)
 
@@ -306,7 +306,7 @@ async def test_an_error_while_taking_back_does_not_end_the_reconciler(
 
     monkeypatch.setattr(ledger, "to_undo", fails_once)
     await ledger.void(await ledger.start(await reserved(ledger)), "executor_lost", undo=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await failed.wait()
         while not world.undone:
             await asyncio.sleep(0.01)

@@ -3,6 +3,7 @@
 import asyncio
 import email
 import random
+from dataclasses import dataclass
 from email.message import Message as Mail
 from email.policy import HTTP
 
@@ -13,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from broker import uploads
-from broker.uploads import MAX_FIELDS, Upload
+from broker.uploads import MAX_FIELDS, PATIENCE_S, Upload
 from shared.errors import BadRequest
 from tests.support.multipart import BOUNDARY, FORM, field, file, form, part
 
@@ -38,6 +39,21 @@ def messages(pieces: list[bytes], *, pause_s: float = 0.0) -> Receive:
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
     return receive
+
+
+@dataclass
+class Ahead:
+    """How far the running loop's clock was moved ahead: so much time went by without being waited for."""
+
+    seconds: float = 0.0
+
+
+@pytest.fixture
+async def ahead(monkeypatch: pytest.MonkeyPatch) -> Ahead:
+    loop, moved = asyncio.get_running_loop(), Ahead()
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + moved.seconds)
+    return moved
 
 
 def read(pieces: list[bytes], content_type: str = FORM) -> Read:
@@ -161,21 +177,26 @@ async def test_a_sender_that_drips_is_not_waited_for_however_steadily_it_does(
     assert upload.file_bytes < 100
 
 
-async def test_a_steady_sender_is_given_the_time_that_its_bytes_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE_S", 0.2)
-    body = form(file(bytes(100_000)))
-    steady = messages([body[n : n + 2000] for n in range(0, len(body), 2000)], pause_s=0.01)
+async def test_a_steady_sender_is_given_the_time_that_its_bytes_take(ahead: Ahead) -> None:
+    body = form(file(bytes(1_000_000)))
+    arriving = messages([body[n : n + 20_000] for n in range(0, len(body), 20_000)])
+
+    async def steady() -> Message:
+        ahead.seconds += 2
+        for _ in range(3):
+            await asyncio.sleep(0)  # what is due by now happens
+        return await arriving()
+
     upload = Upload(steady, FORM, None)
     await upload.skip()
-    assert upload._waited_s > 0.4
-    assert upload.file_bytes == 100_000
+    assert upload._waited_s > 2 * PATIENCE_S
+    assert upload.file_bytes == 1_000_000
 
 
-async def test_our_own_slowness_is_not_held_against_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "PATIENCE_S", 0.1)
+async def test_our_own_slowness_is_not_held_against_a_sender(ahead: Ahead) -> None:
     body = form(file(bytes(100)))
     upload = Upload(messages([body[n : n + 10] for n in range(0, len(body), 10)]), FORM, None)
     await upload.open()
     async for _ in upload.chunks():
-        await asyncio.sleep(0.03)
+        ahead.seconds += PATIENCE_S
     assert upload.file_bytes == 100

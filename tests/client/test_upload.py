@@ -144,6 +144,12 @@ async def send(
     return stored, said
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The price comes before the file, however busy the machine is."""
+    monkeypatch.setattr(uploads, "PRICE_WAIT_S", 60.0)
+
+
 class Shrinking(io.BytesIO):
     """A file that is a byte shorter when it is read than when it was measured."""
 

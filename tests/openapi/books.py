@@ -77,7 +77,7 @@ def _check_receipts(door: Door, settled: dict[str, Row]) -> None:
 
 
 def _check_chain(stack: Stack, door: Door, settled: dict[str, Row]) -> None:
-    with httpx.Client(base_url=stack.devnet, trust_env=False, verify=False) as chain:
+    with httpx.Client(base_url=stack.devnet, timeout=60, trust_env=False, verify=False) as chain:
         for spent in door.spent:
             answer = chain.get(f"/authorization/{door.wallet.address}/{spent.nonce}").raise_for_status()
             assert answer.json() == {"used": spent.nonce.lower() in settled}, spent.asked
@@ -85,7 +85,7 @@ def _check_chain(stack: Stack, door: Door, settled: dict[str, Row]) -> None:
 
 def _check_jobs(stack: Stack, rows: list[Row]) -> None:
     """Whoever asks without a payment is told how it stands."""
-    with httpx.Client(base_url=stack.broker, trust_env=False, verify=False) as broker:
+    with httpx.Client(base_url=stack.broker, timeout=60, trust_env=False, verify=False) as broker:
         for row in rows:
             job = broker.get(f"/status/{row.job_id}").raise_for_status().json()
             assert job["status"] in {"completed", "instructions_provided"}, job

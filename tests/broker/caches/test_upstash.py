@@ -17,7 +17,7 @@ async def test_a_command_in_the_body_is_answered_with_its_result(tenant: Tenant,
     for slash in ("", "/"):
         answer = await tenant.http.post(endpoint + slash, json=["SET", "foo", "bar", "EX", 60])
         assert (answer.status_code, answer.json()) == (200, {"result": "OK"})
-    assert (await tenant.http.post(endpoint, json=["ttl", "foo"])).json()["result"] in (59, 60)
+    assert (await tenant.http.post(endpoint, json=["ttl", "foo"])).json()["result"] in range(40, 61)
     assert (await tenant.http.post(endpoint, json=["GET", "none"])).json() == {"result": None}
     assert (await tenant.http.post(endpoint, json=["MGET", "foo", "none"])).json() == {
         "result": ["bar", None]
@@ -63,7 +63,7 @@ async def test_a_path_is_a_command_with_the_body_and_the_query_behind_it(tenant:
         "result"
     ] == "OK"
     assert (await tenant.http.get(f"{endpoint}/get/foo")).json() == {"result": '{"json": 1}'}
-    assert (await tenant.http.get(f"{endpoint}/ttl/foo")).json()["result"] in (99, 100)
+    assert (await tenant.http.get(f"{endpoint}/ttl/foo")).json()["result"] in range(80, 101)
     assert (await tenant.http.put(f"{endpoint}/set/foo?NX", content=b"x")).json() == {"result": None}
     assert (await tenant.http.get(f"{endpoint}/get/foo/ttl")).status_code == 400, "no plain route here"
     assert (await tenant.http.post(f"/cache/{tenant.cache_id}/get/foo")).json()["result"] == '{"json": 1}'

@@ -160,7 +160,7 @@ async def test_a_reader_that_stops_reading_gives_its_place_back(
                 await asyncio.Event().wait()
                 raise AssertionError("unreachable")
 
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 await response({"type": "http", "method": "GET", "headers": []}, receive, send)
             assert sent[0]["status"] == 200
             with beats.listening():

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from broker.clients import QuoteClient
+from broker.dashboard import executors as asking
+from broker.dashboard import neighbours as waiting
 from broker.dashboard.executors import SEEN_S, Executors, shared_wallet
 from broker.dashboard.neighbours import Neighbours
 from tests.broker.conftest import FakeClock
@@ -47,6 +49,13 @@ class Replica(StandIn):
 Start = Callable[[str, str | None], Replica]
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here is slow, but for the machine."""
+    monkeypatch.setattr(asking, "ASK_TIMEOUT_S", 20.0)
+    monkeypatch.setattr(waiting, "ASK_TIMEOUT_S", 20.0)
+
+
 @pytest.fixture
 def port() -> int:
     return free_port()
@@ -81,7 +90,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def client(port: int, host: str = NAME) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=20)
 
 
 async def test_each_address_of_a_name_is_asked_and_each_executor_has_its_own_figures(

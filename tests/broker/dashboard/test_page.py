@@ -11,8 +11,9 @@ import httpx
 import pytest
 import respx
 
+from broker.dashboard import neighbours as asking
 from broker.dashboard.assets import assets
-from broker.dashboard.neighbours import Neighbours
+from broker.dashboard.neighbours import WAIT_S, Neighbours
 from tests.broker.shop import Shop, open_shop
 
 OPERATOR = "an-operators-long-token"
@@ -21,7 +22,10 @@ PAGE = Path(__file__).parents[3] / "broker" / "dashboard" / "page"
 
 
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Shop]:
+    """Its neighbours are waited for until they have answered, and asked only when somebody looks."""
+    for name, seconds in {"WAIT_S": 20.0, "ASK_TIMEOUT_S": 20.0, "SAMPLE_EVERY_S": 3600.0}.items():
+        monkeypatch.setattr(asking, name, seconds)
     async with open_shop(tmp_path, OPERATOR_TOKEN=OPERATOR) as shop:
         yield shop
 
@@ -102,7 +106,7 @@ async def test_numbers_are_told_without_the_neighbours_and_say_what_they_lack(
 
 
 async def test_a_neighbour_that_hangs_or_talks_rubbish_delays_nobody_and_its_last_rows_stay(
-    respx_mock: respx.MockRouter, shop: Shop
+    respx_mock: respx.MockRouter, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     neighbours: Neighbours = shop.app.state.dashboard.neighbours
     row = {"name": "local", "kind": "compute", "status": "available"}
@@ -116,10 +120,12 @@ async def test_a_neighbour_that_hangs_or_talks_rubbish_delays_nobody_and_its_las
         assert (seen.neighbours[0].reachable, seen.providers[0].name) == (False, "local"), rubbish
 
     async def hang(_: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
         raise AssertionError("unreachable")
 
     providers.mock(side_effect=hang)
+    monkeypatch.setattr(asking, "WAIT_S", WAIT_S)
+    monkeypatch.setattr(asking, "ASK_TIMEOUT_S", 600.0)  # its end would be news
     async with asyncio.timeout(20):
         assert await neighbours.look() == seen
         assert await neighbours.look() == seen
