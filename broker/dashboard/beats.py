@@ -20,6 +20,8 @@ log = get_logger(__name__)
 BEAT_S = 1.0
 LEAST_PAUSE_S = FRESH_S
 """However long the numbers took: so that each beat has new ones, and the database some rest."""
+SOON_S = 0.1
+"""Until the next try, where the numbers are still those of before: timers of a busy loop come early."""
 MAX_LISTENERS = 50
 MAX_WAITING = 5
 """Beats that a slow listener may be behind."""
@@ -96,6 +98,9 @@ class Beats:
                 await self._somebody.wait()
                 begun_s = time.monotonic()
                 beat = await self._beat()
+                if beat is None:
+                    await asyncio.sleep(SOON_S)
+                    continue
                 for listener in list(self._listeners):
                     listener.put(beat)
                 await asyncio.sleep(max(LEAST_PAUSE_S, BEAT_S - (time.monotonic() - begun_s)))
@@ -106,12 +111,15 @@ class Beats:
             for listener in list(self._listeners):
                 listener.end()
 
-    async def _beat(self) -> Beat:
+    async def _beat(self) -> Beat | None:
+        """None where there is nothing that was not told."""
         try:
             snapshot = await self._snapshots.latest()
         except Exception:
             log.exception("dashboard_numbers_failed")
             return Beat(None)
+        if snapshot is self._before:
+            return None
         changed = () if self._before is None else _changed(self._before, snapshot)
         self._before = snapshot
         return Beat(snapshot.text, tuple(job.model_dump_json() for job in changed))

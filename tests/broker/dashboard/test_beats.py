@@ -101,6 +101,25 @@ async def test_all_listeners_get_the_same_numbers_computed_once_and_nothing_is_c
             assert len(await take(again, 1)) == 1
 
 
+async def test_the_same_numbers_are_not_told_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy loop's timers come early: before there are new ones."""
+    monkeypatch.setattr(beats_module, "SOON_S", 0.01)
+    async with beating(tmp_path, monkeypatch) as (beats, counted):
+        told: list[Snapshot] = []
+
+        async def each_twice() -> Snapshot:
+            if counted.asked % 2 == 0:
+                told.append(await Counted.latest(counted))
+            else:
+                counted.asked += 1
+            return told[-1]
+
+        monkeypatch.setattr(counted, "latest", each_twice)
+        with beats.listening() as listener:
+            got = [beat.stats for beat in await take(listener, 4)]
+    assert got == [snapshot.text for snapshot in told[:4]]
+
+
 async def test_a_job_that_is_new_or_changed_is_told_once_and_old_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
