@@ -134,7 +134,7 @@ class Stack:
     def balance(self, address: str) -> int:
         """Token balance on the chain, in atomic units."""
         answer = httpx.get(
-            f"{self.devnet}/balance/{address}", trust_env=False, verify=False
+            f"{self.devnet}/balance/{address}", trust_env=False, verify=False, timeout=60
         ).raise_for_status()
         return int(answer.json()["balance"])
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.ports import free_port
 
-PATIENCE_S = 10
+PATIENCE_S = 30
 
 
 @dataclass(frozen=True)

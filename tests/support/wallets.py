@@ -114,6 +114,6 @@ def funded_wallet(devnet_url: str) -> Wallet:
     """A new wallet with 100 test dollars."""
     wallet = new_wallet()
     httpx.post(
-        f"{devnet_url}/faucet", json={"address": wallet.address}, trust_env=False, verify=False
+        f"{devnet_url}/faucet", json={"address": wallet.address}, trust_env=False, verify=False, timeout=60
     ).raise_for_status()
     return wallet
