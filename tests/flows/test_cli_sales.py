@@ -87,6 +87,7 @@ def test_what_comes_through_a_pipe_is_stored_as_a_file_is(cli: Cli, tmp_path: Pa
     assert stored["cid"] == HELLO_CID
 
 
+@pytest.mark.timeout(300)
 def test_90_mb_cross_the_wire_once_and_are_never_in_memory(
     stack: Stack, wallet: Wallet, cli: Cli, tmp_path: Path
 ) -> None:
