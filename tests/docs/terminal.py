@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.docs.blocks import ROOT, Block
 from tests.support.services import Stack
 
-TIMEOUT_S = 60
+TIMEOUT_S = 100
 PORTS = {"broker": 8080, "quote": 8081, "executor": 8082, "devnet": 8402}
 """What the documentation calls localhost:8080 is the broker of the test's own stack, and so on."""
 

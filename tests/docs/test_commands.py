@@ -50,6 +50,7 @@ def test_each_block_says_whether_it_is_run(page: Path) -> None:
         assert block.what != "output" or (earlier is not None and earlier.what == "run"), block.line
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_the_commands_of_a_page_work_one_after_the_other(page: Path, stack: Stack, tmp_path: Path) -> None:
     beside: tuple[str, ...] = ()
@@ -69,7 +70,9 @@ def test_a_broker_on_what_was_backed_up_has_the_old_result_for_the_old_payment(
     run_page(blocks_of((ROOT / "docs/operations.md").read_text()), Terminal(tmp_path, stack))
     broker = stack.launch("broker", "restored", GALAKSIO_HOME=str(tmp_path / "restored")).wait_ready()
     try:
-        again = httpx.post(f"{broker.url}/run", json=body, headers=payment, trust_env=False, verify=False)
+        again = httpx.post(
+            f"{broker.url}/run", json=body, headers=payment, trust_env=False, verify=False, timeout=60
+        )
         assert (again.status_code, again.json()) == (200, paid.json())
         assert again.headers["PAYMENT-RESPONSE"] == paid.headers["PAYMENT-RESPONSE"]
     finally:

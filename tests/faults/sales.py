@@ -17,7 +17,7 @@ from tests.support.services import HOST_WALLET, Stack
 from tests.support.wallets import Wallet
 
 FUNDS = 100_000_000
-QUIET_S = 40.0
+QUIET_S = 100.0
 
 
 @dataclass

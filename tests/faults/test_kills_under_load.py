@@ -108,7 +108,7 @@ async def test_two_hundred_jobs_survive_every_kill(stack: Stack) -> None:
 
 
 def check_ledger(stack: Stack, done: list[Done]) -> None:
-    with sqlite3.connect(stack.home / "broker.sqlite") as database:
+    with sqlite3.connect(stack.home / "broker.sqlite", timeout=60) as database:
         rows = {
             (payer, nonce): (state, transaction, job_id, amount)
             for payer, nonce, state, transaction, job_id, amount in database.execute(
@@ -126,7 +126,7 @@ def check_ledger(stack: Stack, done: list[Done]) -> None:
         assert transaction == item.receipt["transaction"]
     for payer, nonce in rows:
         used = httpx.get(
-            f"{stack.devnet}/authorization/{payer}/{nonce}", trust_env=False, verify=False
+            f"{stack.devnet}/authorization/{payer}/{nonce}", trust_env=False, verify=False, timeout=60
         ).json()["used"]
         assert used is True
 

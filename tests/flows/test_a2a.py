@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ PARALLEL = 50
 def stack(tmp_path_factory: pytest.TempPathFactory, valkey_url: str) -> Iterator[Stack]:
     """Two brokers that sell caches too, on a real Valkey; a payment left by a killed one is soon taken up."""
     home = tmp_path_factory.mktemp("agents")
-    with running_stack(home, brokers=2, REDIS_URL=valkey_url, LEDGER_LEASE_S="1") as running:
+    with running_stack(home, brokers=2, REDIS_URL=valkey_url, LEDGER_LEASE_S="4") as running:
         yield running
 
 
@@ -280,7 +281,8 @@ def test_a_payment_identifier_brings_the_first_result_also_for_a_new_signature(
 def test_a_broker_that_is_killed_in_the_middle_leaves_a_task_that_is_done_and_paid_once(
     stack: Stack, wallet: Wallet, agent: Agent
 ) -> None:
-    required = agent.ask({"code": "import os, time; time.sleep(2); print(os.urandom(8).hex())"})
+    # Long enough to be killed in the middle of it, however busy the machine is.
+    required = agent.ask({"code": "import os, time; time.sleep(5); print(os.urandom(8).hex())"})
     before = stack.balance(wallet.address)
     payment = payment_for(required, wallet, 2)
     path = f"/status/{required['meta']['jobId']}"
@@ -291,6 +293,7 @@ def test_a_broker_that_is_killed_in_the_middle_leaves_a_task_that_is_done_and_pa
         killed = pool.submit(Agent(second).pay, required, payment)
         while agent.http.get(path).json()["status"] != "running":
             assert not killed.done(), killed.result()
+            time.sleep(0.02)
         stack.processes["broker2"].kill()
         with pytest.raises(httpx.HTTPError):
             killed.result()

@@ -104,7 +104,7 @@ def test_opening_a_paid_address_shows_the_bill(stack: Stack, chromium: Chromium)
 
 def test_the_policy_stops_a_script_that_is_not_the_pages_own(stack: Stack, chromium: Chromium) -> None:
     """The same page under the same policy, with a stranger's script in it."""
-    real = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False)
+    real = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False, timeout=60)
     planted = real.text.replace(
         "</main>", '</main><script>document.title = "taken over"</script><img src="https://evil.test/x.png">'
     )
@@ -118,7 +118,7 @@ def test_the_policy_stops_a_script_that_is_not_the_pages_own(stack: Stack, chrom
 def test_what_the_copy_buttons_copy_can_be_pasted_into_a_shell(
     stack: Stack, chromium: Chromium, tmp_path: Path
 ) -> None:
-    page = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False).text
+    page = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False, timeout=60).text
     page = page.replace("<head>", "<head>" + CLIPBOARD).replace("</body>", PRESS + "</body>")
     with Serving({"/": (page, {})}) as url:
         done = chromium(url, "--dump-dom", "--virtual-time-budget=1000")
@@ -139,7 +139,7 @@ def test_what_the_copy_buttons_copy_can_be_pasted_into_a_shell(
 def test_the_page_fits_the_screen_and_can_be_read(
     stack: Stack, chromium: Chromium, width: int, dark: bool
 ) -> None:
-    page = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False).text
+    page = httpx.get(f"{stack.broker}/run", headers=BROWSER, trust_env=False, verify=False, timeout=60).text
     with Serving({"/page": (page, {}), "/": (MEASURE % (width, width), {})}) as url:
         done = chromium(url, "--dump-dom", "--window-size=1300,1000", *([DARK] if dark else []))
     found = re.search(r'<pre id="seen">(\{.*?\})</pre>', done.stdout)

@@ -29,7 +29,7 @@ def settle(stack: Stack, wallet: Wallet, nonce: str) -> str:
         "paymentPayload": {**head, "payload": payload},
         "paymentRequirements": requirements,
     }
-    answer = httpx.post(stack.devnet + "/settle", json=body, trust_env=False, verify=False).json()
+    answer = httpx.post(stack.devnet + "/settle", json=body, trust_env=False, verify=False, timeout=60).json()
     assert answer["success"], answer
     return str(answer["transaction"])
 

@@ -62,7 +62,7 @@ def test_a_file_is_priced_paid_and_served_under_its_cid(
     assert "Price: $0.005101 in USDC on base-sepolia" in done.stderr
     assert "transaction 0x" in done.stderr
     assert before - stack.balance(wallet.address) == 5101
-    answer = httpx.get(stored["url"], trust_env=False, verify=False)
+    answer = httpx.get(stored["url"], trust_env=False, verify=False, timeout=60)
     assert (answer.content, answer.headers["content-type"]) == (b"hello\n", "text/plain")
     fetched = cli("get", HELLO_CID)
     assert (fetched.returncode, fetched.stdout) == (0, "hello\n")
@@ -75,7 +75,7 @@ def test_standard_input_is_stored_for_good_and_told_as_json(stack: Stack, wallet
     assert (told["size"], told["permanent"], told["expiresAt"]) == (8, True, None)
     assert (told["filename"], told["contentType"]) == ("data.json", "application/json")
     assert told["receipt"]["payer"].lower() == wallet.address.lower()
-    assert httpx.get(told["url"], trust_env=False, verify=False).json() == {"a": 1}
+    assert httpx.get(told["url"], trust_env=False, verify=False, timeout=60).json() == {"a": 1}
 
 
 def test_what_comes_through_a_pipe_is_stored_as_a_file_is(cli: Cli, tmp_path: Path) -> None:
@@ -87,6 +87,7 @@ def test_what_comes_through_a_pipe_is_stored_as_a_file_is(cli: Cli, tmp_path: Pa
     assert stored["cid"] == HELLO_CID
 
 
+@pytest.mark.timeout(300)
 def test_90_mb_cross_the_wire_once_and_are_never_in_memory(
     stack: Stack, wallet: Wallet, cli: Cli, tmp_path: Path
 ) -> None:

@@ -200,7 +200,8 @@ def test_each_executor_is_shown_with_its_sandboxes_and_a_wallet_that_it_shares_w
         opened.callback(broker.stop)
         enter(tab, broker.url)
         tab.until("document.querySelectorAll('#instances tr').length === 2")
-        told = httpx.get(f"{work.targets[0]}/providers", headers=INTERNAL, trust_env=False).json()
+        url = f"{work.targets[0]}/providers"
+        told = httpx.get(url, headers=INTERNAL, trust_env=False, timeout=60).json()
         row = f"document.querySelector('#instances tr[data-key=\"{told['instance']}\"]').innerText"
         tab.until(f"{row}.includes('python 1')")
         assert socket.gethostname() in tab.value(row)
@@ -231,7 +232,7 @@ def test_what_customers_and_providers_write_is_text_on_the_page(
     enter(tab, broker.url)
     for part in ("provider", "label", "error", "op"):
         tab.until(f"document.querySelector('#jobs').innerText.includes({json.dumps(MARKUP + part)})")
-    assert MARKUP in tab.value("document.querySelector('#owed').innerText")
+    tab.until(f"document.querySelector('#owed').innerText.includes({json.dumps(MARKUP)})")
     assert tab.value("document.querySelectorAll('main img, main script').length") == 0
     assert tab.value("document.title") == "Galaksio: operator"
     # Were it put in as HTML one day, the page's own policy would refuse it.
@@ -251,10 +252,13 @@ def test_the_page_fits_a_phone_and_can_be_read(
     tab.prefer(scheme)
     for width in (1280, 360, 320):
         tab.resize(width, 800)
-        enter(tab, broker.url) if width == 1280 else time.sleep(0.3)
-        assert tab.value("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+        if width == 1280:
+            enter(tab, broker.url)
+        # The plots are drawn anew a moment after the page has become narrower.
+        tab.until(f"innerWidth === {width}")
+        tab.until("document.documentElement.scrollWidth === document.documentElement.clientWidth")
         outside = "[...document.querySelectorAll('main section, main canvas, dl > div')].filter("
-        assert tab.value(f"{outside} (e) => e.getBoundingClientRect().right > {width}).length") == 0
+        tab.until(f"{outside} (e) => e.getBoundingClientRect().right > {width}).length === 0")
     paper = tab.value("getComputedStyle(document.querySelector('section')).backgroundColor")
     for element, least in (("td", 12), ("th", 4.5), (".good", 4.5), ("figcaption", 12), (".u-legend", 4.5)):
         ink = tab.value(f"getComputedStyle(document.querySelector('{element}')).color")
@@ -275,8 +279,9 @@ def test_the_tab_stays_signed_in_until_it_signs_out_and_comes_back_after_a_resta
         tab.until("document.querySelector('#link').innerText.includes('connecting again')")
         broker = stack.launch("broker", "restarted", OPERATOR_TOKEN=OPERATOR).wait_ready()
         tab.until("document.querySelector('#link').innerText.includes('live')")
+        tab.value("window.before = true")
         tab.send("Page.reload")
-        tab.until("document.querySelector('#link')?.innerText.includes('live')")
+        tab.until("!window.before && document.querySelector('#link')?.innerText.includes('live')")
         assert tab.value("localStorage.length") == 0
         tab.value("document.querySelector('#leave').click()")
         assert tab.value("sessionStorage.length") == 0
@@ -321,7 +326,13 @@ def test_a_listener_is_told_each_second_and_of_each_job(door: httpx.Client, wall
                 assert data["priceUsd"] == paid["price_usd"]
         assert len(set(beats)) == len(beats)
         assert len(beats) < 30
-    after = door.get("/api/dashboard/stats", headers=TOKEN).json()
+    deadline = time.monotonic() + 20
+    while True:
+        after = door.get("/api/dashboard/stats", headers=TOKEN).json()
+        # One that takes long to answer once, as on a busy machine, is asked again.
+        if all(row["reachable"] for row in after["neighbours"]) or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
     assert {row["name"] for row in after["neighbours"] if row["reachable"]} == {"quote", "executor"}
     assert {row["version"] for row in after["neighbours"]} == {after["host"]["version"]}
     [local] = [row for row in after["executors"] if (row["kind"], row["name"]) == ("compute", "local")]
@@ -336,9 +347,14 @@ def test_a_listener_is_told_each_second_and_of_each_job(door: httpx.Client, wall
 def test_the_numbers_are_those_of_the_ledger_to_the_unit(
     stack: Stack, door: httpx.Client, wallet: Wallet
 ) -> None:
-    pay(door, wallet, {"code": "print('counted')"})
-    time.sleep(1)  # for numbers that are younger than the payment
-    stats = door.get("/api/dashboard/stats", headers=TOKEN).json()
+    paid = pay(door, wallet, {"code": "print('counted')"}).json()
+    deadline = time.monotonic() + 20
+    while True:  # for numbers that are younger than the payment
+        stats = door.get("/api/dashboard/stats", headers=TOKEN).json()
+        if (paid["jobId"], "settled") in {(job["id"], job["paymentState"]) for job in stats["jobs"]}:
+            break
+        assert time.monotonic() < deadline, stats["jobs"][:3]
+        time.sleep(0.1)
     with closing(sqlite3.connect(stack.home / "broker.sqlite", timeout=30)) as ledger:
         settled = "SELECT count(*), sum(amount_atomic) FROM payments WHERE state = 'settled'"
         [(count, atomic)] = ledger.execute(settled).fetchall()
@@ -370,12 +386,12 @@ def test_the_socket_tells_the_same_numbers_and_closes_on_everybody_else(
 ) -> None:
     address = broker.url.replace("http", "ws") + "/ws/metrics"
     with connect(address, additional_headers=TOKEN, proxy=None) as socket:
-        beats = [json.loads(socket.recv(10)) for _ in range(3)]
+        beats = [json.loads(socket.recv(20)) for _ in range(3)]
     assert len({beat["at"] for beat in beats}) == 3
     assert beats[0].keys() == door.get("/api/dashboard/stats", headers=TOKEN).json().keys()
     with connect(address, proxy=None) as socket:
         socket.send(json.dumps({"token": OPERATOR}))
-        assert json.loads(socket.recv(10))["revenue"] == beats[2]["revenue"]
+        assert json.loads(socket.recv(20))["revenue"] == beats[2]["revenue"]
     for message in ('{"token": "wrong"}', "{}", "[]", '"', "[" * 3000, "x" * 10_000, b"\x00"):
         with connect(f"{address}?token={OPERATOR}", proxy=None) as socket:
             socket.send(message)
@@ -422,14 +438,16 @@ def test_open_pages_do_not_keep_a_broker_from_stopping(stack: Stack) -> None:
     process = stack.launch("broker", "stopped", OPERATOR_TOKEN=OPERATOR).wait_ready()
     address = process.url.replace("http", "ws") + "/ws/metrics"
     with (
-        httpx.stream("GET", f"{process.url}/api/dashboard/events", headers=TOKEN, trust_env=False) as stream,
+        httpx.stream(
+            "GET", f"{process.url}/api/dashboard/events", headers=TOKEN, trust_env=False, timeout=60
+        ) as stream,
         connect(address, additional_headers=TOKEN, proxy=None) as socket,
     ):
         told = events(stream)
         next(told)
-        socket.recv(10)
+        socket.recv(20)
         begun = time.monotonic()
         process.stop()
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 25, "it waited for the pages until its patience was over"
     assert "Traceback" not in process.output()
     assert '"error"' not in process.output()

@@ -69,10 +69,9 @@ def sold(stack: Stack) -> Sold:
         http.post("/run", content=f'{{"code": "{CODE_SECRET}"', headers={"X-PAYMENT": "a" * 400})
     listen(sold, stack)
     for name in SERVICES:
-        httpx.get(stack.url(name) + "/health/ready", headers={"X-Request-ID": "last-look"}, trust_env=False)
-        wait_for_line(stack, name, "last-look")
-        sold.text[name] = stack.processes[name].output()
-        sold.lines[name] = [json.loads(line) for line in sold.text[name].splitlines()]
+        url, look = stack.url(name) + "/health/ready", {"X-Request-ID": "last-look"}
+        httpx.get(url, headers=look, trust_env=False, timeout=60)
+    read_all(sold, stack)
     sold.secrets += [INTERNAL, OPERATOR, KEY, KEY[2:], CODE_SECRET, ENV_SECRET, FILE_SECRET, VALUE_SECRET]
     sold.secrets += [QUERY_SECRET, PRINTED, "a" * 100, wallet.key, wallet.key[2:]]
     return sold
@@ -93,16 +92,34 @@ def listen(sold: Sold, stack: Stack) -> None:
     with pytest.raises(InvalidStatus):
         connect(f"{door}/{SOCKET_SECRET}", proxy=None)
     sold.secrets.append(SOCKET_SECRET)
-    # The line of the first is written once the broker has heard that nobody listens any more.
-    wait_for_line(stack, "broker", "sold-socket")
 
 
-def wait_for_line(stack: Stack, service: str, text: str) -> None:
+def read_all(sold: Sold, stack: Stack) -> None:
     """A line is written after its answer was sent, so that whoever has the answer may be first."""
     deadline = time.monotonic() + 20
-    while text not in stack.processes[service].output():
-        assert time.monotonic() < deadline, f"{service} did not write of {text}"
+    while True:
+        for name in SERVICES:
+            whole, end, _ = stack.processes[name].output().rpartition("\n")
+            sold.text[name] = whole + end
+            sold.lines[name] = [json.loads(line) for line in whole.splitlines()]
+        if is_complete(sold):
+            return
+        assert time.monotonic() < deadline, sold.text["broker"][-5000:]
         time.sleep(0.05)
+
+
+def is_complete(sold: Sold) -> bool:
+    """Whether the lines of all that was asked are there."""
+    challenges = sold.of("broker", event="request", status=402)
+    return (
+        all(sold.of(name, event="request", request_id="last-look") for name in SERVICES)
+        and all(sold.of("broker", event="request", request_id=id_) for id_ in sold.jobs)
+        and all(sold.of("executor", event="request", job_id=job) for job in sold.jobs.values())
+        and len(challenges) >= len(sold.jobs)
+        and bool(sold.of("broker", event="request", method="PUT"))
+        # Of a WebSocket, once the broker has heard that nobody listens any more.
+        and len(sold.of("broker", event="websocket")) >= 3
+    )
 
 
 def buy(sold: Sold, http: httpx.Client, wallet: Wallet, path: str, **request: Any) -> Any:

@@ -19,7 +19,7 @@ PARALLEL = 50
 STARTED = "Application startup complete"
 """What uvicorn says of each worker."""
 UNIQUE = {"code": "import os, time; time.sleep(0.3); print(os.urandom(16).hex())"}
-LONG = {"code": "import os, time; time.sleep(2); print(os.urandom(16).hex())"}
+LONG = {"code": "import os, time; time.sleep(4); print(os.urandom(16).hex())"}
 """Long enough to be seen running, however busy the machine is."""
 
 
@@ -35,7 +35,7 @@ async def send_all(urls: list[str], path: str, headers: dict[str, str]) -> list[
 
 
 async def check_one_run(stack: Stack, brokers: list[str], wallet: Wallet, version: int) -> None:
-    challenge = httpx.post(brokers[0] + "/run", json=UNIQUE, trust_env=False, verify=False)
+    challenge = httpx.post(brokers[0] + "/run", json=UNIQUE, timeout=60, trust_env=False, verify=False)
     price = int(challenge.json()["accepts"][0]["maxAmountRequired"])
     headers = wallet.pay_v1(challenge) if version == 1 else wallet.pay_v2(challenge)
     payer_before, host_before = stack.balance(wallet.address), stack.balance(HOST_WALLET)
@@ -90,7 +90,7 @@ async def test_fifty_parallel_requests_over_two_broker_processes_run_once(
 def test_an_offer_made_by_one_broker_is_paid_at_another(two_brokers: Stack) -> None:
     wallet = funded_wallet(two_brokers.devnet)
     body = {"code": "print('two doors')"}
-    challenge = httpx.post(two_brokers.broker + "/run", json=body, trust_env=False, verify=False)
+    challenge = httpx.post(two_brokers.broker + "/run", json=body, timeout=60, trust_env=False, verify=False)
     for pay in (wallet.pay_v1, wallet.pay_v2):
         paid = httpx.post(
             two_brokers.url("broker2") + "/run",
@@ -106,7 +106,7 @@ def test_an_offer_made_by_one_broker_is_paid_at_another(two_brokers: Stack) -> N
 async def test_one_authorization_on_two_routes_at_once_runs_at_most_once(
     stack: Stack, wallet: Wallet
 ) -> None:
-    challenge = httpx.post(stack.broker + "/run", json=UNIQUE, trust_env=False, verify=False)
+    challenge = httpx.post(stack.broker + "/run", json=UNIQUE, timeout=60, trust_env=False, verify=False)
     headers = wallet.pay_v1(challenge)
     before = stack.balance(wallet.address)
     first, second = await asyncio.gather(
@@ -121,13 +121,14 @@ async def test_a_broker_that_freezes_past_its_lease_does_not_pay_or_run_twice(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Stopped in the middle (as by a laptop's lid); the other broker carries on; then it wakes up."""
-    with running_stack(tmp_path_factory.mktemp("frozen"), brokers=2, LEDGER_LEASE_S="1") as stack:
+    with running_stack(tmp_path_factory.mktemp("frozen"), brokers=2, LEDGER_LEASE_S="2") as stack:
         wallet = funded_wallet(stack.devnet)
-        challenge = httpx.post(stack.broker + "/run", json=LONG, trust_env=False, verify=False)
+        challenge = httpx.post(stack.broker + "/run", json=LONG, timeout=60, trust_env=False, verify=False)
         headers = wallet.pay_v2(challenge)
         async with httpx.AsyncClient(timeout=60, trust_env=False, verify=False) as client:
             first = asyncio.create_task(client.post(stack.broker + "/run", json=LONG, headers=headers))
             while await ledger_rows(stack, wallet) != [("running", 1)]:
+                assert not first.done(), "it was not seen running"
                 await asyncio.sleep(0.01)
             with stack.frozen():
                 other = await client.post(stack.url("broker2") + "/run", json=LONG, headers=headers)

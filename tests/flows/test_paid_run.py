@@ -53,6 +53,7 @@ async def test_the_packages_v2_client_pays_and_gets_its_run(stack: Stack, wallet
             "method": "eth_getTransactionReceipt",
             "params": [receipt["transaction"]],
         },
+        timeout=60,
     ).json()["result"]
     assert int(mined["status"], 16) == 1
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_a_short_operator_token_stops_the_start(tmp_path: Path) -> None:
 def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
     http: httpx.Client, stack: Stack
 ) -> None:
-    answer = http.get("/.well-known/x402")
+    answer = discovered(http)
     assert answer.headers["Cache-Control"] == "public, max-age=60"
     document = answer.json()
     assert (document["version"], document["x402Version"], document["versions"]) == (1, 1, [1, 2])
@@ -228,7 +229,7 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
     *items, cache = document["items"]
     assert cache["accepts"] == [], "this host has no Redis"
     for item in items:
-        challenge = httpx.post(item["resource"], trust_env=False, verify=False)
+        challenge = httpx.post(item["resource"], trust_env=False, verify=False, timeout=60)
         assert challenge.status_code == 402
         [told] = challenge.json()["accepts"]
         assert item["accepts"] == [told]
@@ -238,18 +239,27 @@ def test_discovery_lists_what_is_sold_with_prices_that_the_402_confirms(
         assert set(v2["extra"]) - set(shown["extra"]) == {"quoteId", "requestHash"}
         assert {**v2, "extra": shown["extra"]} == shown
         assert item["inputSchema"]["required"] == [{"/store": "data"}.get(challenge.request.url.path, "code")]
-        assert (
-            httpx.post(item["resource"], json=item["example"], trust_env=False, verify=False).status_code
-            == 402
-        )
+        asked = httpx.post(item["resource"], json=item["example"], trust_env=False, verify=False, timeout=60)
+        assert asked.status_code == 402
     assert v2_schema(http.post("/run"))["size"] == {"type": "string", "enum": ["small", "medium", "large"]}
-    assert http.get("/.well-known/x402.json").json() == document
+    assert discovered(http, "/.well-known/x402.json").json() == document
+
+
+def discovered(http: httpx.Client, path: str = "/.well-known/x402") -> httpx.Response:
+    """With all prices but a cache's: those that take long are left out, and found by a later look."""
+    deadline = time.monotonic() + 20
+    while True:
+        answer = http.get(path)
+        *items, _ = answer.json()["items"]
+        if all(item["accepts"] and item["prices"] for item in items) or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.2)
 
 
 def test_the_prices_shown_for_each_size_are_what_its_402_asks(http: httpx.Client) -> None:
+    runs = discovered(http).json()["items"][:2]
     shown = http.get("/").json()["sells"][0]["prices"]
     assert {row["size"] for row in shown} == {"small", "medium", "large"}
-    runs = http.get("/.well-known/x402").json()["items"][:2]
     assert [item["prices"] for item in runs] == [shown, shown]
     for row in shown:
         challenge = http.post("/run", json={"code": "1", "size": row["size"], "timeout": row["timeout"]})
@@ -322,16 +332,16 @@ def test_quote_being_down_takes_prices_away_and_nothing_else(tmp_path: Path) -> 
 
     with running_stack(tmp_path / "stack") as broken:
         broken.processes["quote"].kill()
-        answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=20, trust_env=False, verify=False)
+        answer = httpx.get(f"{broken.broker}/.well-known/x402", timeout=60, trust_env=False, verify=False)
         assert answer.status_code == 200
         assert len(answer.json()["resources"]) == 4
         for item in answer.json()["items"]:
             assert (item["priceFromUsd"], item["accepts"], item["prices"]) == (None, [], [])
         assert (
-            httpx.get(broken.broker, timeout=20, trust_env=False, verify=False).json()["sells"][0]["prices"]
+            httpx.get(broken.broker, timeout=60, trust_env=False, verify=False).json()["sells"][0]["prices"]
             == []
         )
         refused = httpx.get(
-            f"{broken.broker}/run", headers=BROWSER, timeout=20, trust_env=False, verify=False
+            f"{broken.broker}/run", headers=BROWSER, timeout=60, trust_env=False, verify=False
         )
         assert refused.status_code == 503

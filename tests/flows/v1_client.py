@@ -13,7 +13,7 @@ from x402.clients.httpx import x402HttpxClient
 
 
 async def main(base_url: str, path: str, key: str, body: str) -> None:
-    async with x402HttpxClient(account=Account.from_key(key), base_url=base_url) as client:
+    async with x402HttpxClient(account=Account.from_key(key), base_url=base_url, timeout=50) as client:
         response = await client.post(path, json=json.loads(body))
         content = await response.aread()
     header = response.headers.get("X-PAYMENT-RESPONSE")

@@ -45,7 +45,7 @@ CALLS: list[tuple[list[Any], Any]] = [
     (["setnx", "a", "x"], 0),
     (["exists", "a", "b", "none"], 2),
     (["expire", "a", 100], 1),
-    (["ttl", "a"], 100),
+    (["ttl", "a"], pytest.approx(85, abs=15)),  # some seconds may have passed
     (["persist", "a"], 1),
     (["type", "a"], "string"),
     (["rename", "a", "c"], "OK"),

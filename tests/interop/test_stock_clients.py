@@ -122,7 +122,7 @@ def answer_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def chain_receipt(stack: Stack, transaction: str) -> dict[str, Any]:
     call = {"jsonrpc": "2.0", "id": 1, "method": "eth_getTransactionReceipt", "params": [transaction]}
     found: dict[str, Any] = httpx.post(
-        f"{stack.devnet}/rpc", json=call, trust_env=False, verify=False
+        f"{stack.devnet}/rpc", json=call, trust_env=False, verify=False, timeout=60
     ).json()["result"]
     return found
 
@@ -132,7 +132,7 @@ def test_a_stock_client_pays_for_a_run_and_gets_output_receipt_and_the_exact_cha
 ) -> None:
     marker = os.urandom(8).hex()
     body = {"code": f"print('{marker}', 6 * 7)", "language": "python"}
-    told = httpx.post(f"{stack.broker}/run", json=body, trust_env=False, verify=False)
+    told = httpx.post(f"{stack.broker}/run", json=body, trust_env=False, verify=False, timeout=60)
     assert told.status_code == 402
     price = int(told.json()["accepts"][0]["maxAmountRequired"])
     payer_before, host_before = stack.balance(wallet.address), stack.balance(HOST_WALLET)

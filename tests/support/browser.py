@@ -65,11 +65,16 @@ class Tab:
     def until(self, expression: str) -> Any:
         """Wait until `expression` is true; its value."""
         deadline = time.monotonic() + PATIENCE_S
+        failed = None
         while time.monotonic() < deadline:
-            if found := self.value(expression):
-                return found
+            try:
+                if found := self.value(expression):
+                    return found
+            except AssertionError as exc:  # the page that was asked is just making room for the next one
+                failed = exc
             time.sleep(0.05)
-        raise AssertionError(f"never: {expression}; the page says: {self.text()}; {self.complaints}")
+        said = f"the page says: {self.text()}; {self.complaints}; {failed}"
+        raise AssertionError(f"never: {expression}; {said}")
 
     def text(self) -> str:
         """All that can be read on the page."""
@@ -132,7 +137,7 @@ def _page_of(told: Path, said: Path) -> str:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if told.exists() and (lines := told.read_text().splitlines()):
-            pages = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", trust_env=False).json()
+            pages = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", trust_env=False, timeout=60).json()
             found = [page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"]
             if found:
                 return str(found[0])

@@ -132,7 +132,7 @@ class Recorded:
 
 
 def run(
-    module: str, *arguments: str, env: dict[str, str], cwd: Path, text: str = "", timeout_s: float = 60
+    module: str, *arguments: str, env: dict[str, str], cwd: Path, text: str = "", timeout_s: float = 100
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, with `text` as standard input. Raises `subprocess.TimeoutExpired`."""
     program = Recorded(module, *arguments, env=env, cwd=cwd, text=text)

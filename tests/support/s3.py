@@ -35,12 +35,13 @@ class S3Server:
 
     def new_bucket(self) -> str:
         name = f"b{uuid.uuid4().hex}"
-        httpx.put(f"{self.url}/{name}", headers=_SIGNED, trust_env=False, verify=False).raise_for_status()
+        url = f"{self.url}/{name}"
+        httpx.put(url, headers=_SIGNED, trust_env=False, verify=False, timeout=60).raise_for_status()
         return name
 
     def keys(self, bucket: str) -> list[str]:
         answer = httpx.get(
-            f"{self.url}/{bucket}", headers=_SIGNED, trust_env=False, verify=False
+            f"{self.url}/{bucket}", headers=_SIGNED, trust_env=False, verify=False, timeout=60
         ).raise_for_status()
         return [found.text or "" for found in ElementTree.fromstring(answer.text).iter(_KEY)]
 

@@ -15,7 +15,7 @@ from x402.clients.requests import x402_requests
 
 
 async def with_httpx(url: str, key: str, body: object) -> tuple[int, Mapping[str, str], bytes]:
-    async with x402HttpxClient(account=Account.from_key(key)) as client:
+    async with x402HttpxClient(account=Account.from_key(key), timeout=50) as client:
         response = await client.post(url, json=body)
         return response.status_code, response.headers, await response.aread()
 
