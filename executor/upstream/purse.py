@@ -14,8 +14,8 @@ from shared.logs import get_logger
 log = get_logger(__name__)
 
 LOOK_EVERY_S = 30.0
-LOOK_EVERY_EMPTY_S = 5.0
-"""While nothing can be spent: somebody may be filling the wallet just now."""
+LOOK_AGAIN_S = 5.0
+"""While nothing can be spent, since somebody may be filling the wallet, or the chain does not answer."""
 PAUSE_S = 1.0
 """Between two looks, however much is paid: a public node is not asked more often."""
 MARGIN_S = 30
@@ -97,7 +97,8 @@ class Purse:
         while True:
             self._moved.clear()
             await self.look()
-            pause_s = LOOK_EVERY_S if self.spendable_atomic else LOOK_EVERY_EMPTY_S
+            well = self.spendable_atomic and self.chain_answers is not False
+            pause_s = LOOK_EVERY_S if well else LOOK_AGAIN_S
             with contextlib.suppress(TimeoutError):
                 # Not `wait_for`, which loses cancellations in Python 3.11.
                 async with asyncio.timeout(pause_s):

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from executor.upstream import purse as purse_module
+from executor.upstream.chain import Chain
 from executor.upstream.journal import Journal, Limits
 from executor.upstream.purse import Purse
 from shared.clock import system_clock
 from shared.database import Database
+from shared.networks import network_named
 from tests.executor.conftest import until
 
 
@@ -37,4 +39,27 @@ async def test_it_ends_when_it_is_closed_at_the_moment_in_which_something_was_pa
     for _ in range(turns):
         await asyncio.sleep(0)
     async with asyncio.timeout(10):
+        await purse.close()
+
+
+@pytest.mark.parametrize("then", [0, 700], ids=["empty", "full"])
+async def test_a_chain_that_does_not_answer_and_an_empty_wallet_are_looked_at_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: int
+) -> None:
+    """Everything that is started together is not there at the first look."""
+    for name in ("PAUSE_S", "LOOK_AGAIN_S"):
+        monkeypatch.setattr(purse_module, name, 0.01)
+    monkeypatch.setattr(purse_module, "LOOK_EVERY_S", 3600.0)
+    chain, told = Chain("http://127.0.0.1:9", network_named("base-sepolia")), [None, then, 800]
+
+    async def balance(_: str) -> int | None:
+        return told.pop(0) if len(told) > 1 else told[0]
+
+    monkeypatch.setattr(chain, "balance", balance)
+    journal = Journal(Database(f"sqlite:///{tmp_path / 'upstream.sqlite'}"), system_clock, Limits(900, 1000))
+    purse = Purse(journal, system_clock, chain, "0x" + "1" * 40)
+    await purse.open()
+    try:
+        assert await until(lambda: purse.spendable_atomic == (then or 800))
+    finally:
         await purse.close()
