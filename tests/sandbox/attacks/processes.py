@@ -111,7 +111,7 @@ print('score', open('/proc/self/oom_score_adj').read().strip())
 """
 BUSY = """
 print('begun', flush=True)
-for _ in range(50): spawn(lambda: [0 for _ in iter(int, 1)])
+for _ in range(50): spawn(lambda: any(iter(int, 1)))
 time.sleep(9)
 """
 LONGER = "import time; time.sleep(0.2); print('served')"
