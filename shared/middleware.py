@@ -1,4 +1,4 @@
-"""ASGI middleware that all services share. No `BaseHTTPMiddleware`: it buffers."""
+"""ASGI middleware that all services share. Pure: what goes through is never buffered."""
 
 import hmac
 import ipaddress

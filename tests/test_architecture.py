@@ -58,11 +58,17 @@ def test_type_checkers_are_told_to_read_the_client_and_what_it_returns() -> None
         assert (ROOT / package / "py.typed").is_file()
 
 
-def test_nothing_inherits_from_base_http_middleware() -> None:
+def test_no_middleware_is_of_the_kind_that_buffers_bodies() -> None:
+    """Neither starlette's base class for it nor the decorator of an app, which is made of that."""
     for package in PACKAGES:
         for path in modules(package):
-            names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
-            assert "BaseHTTPMiddleware" not in names, path
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom):
+                    assert node.module != "starlette.middleware.base", path
+                elif isinstance(node, ast.Import):
+                    assert "starlette.middleware.base" not in {alias.name for alias in node.names}, path
+                elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    assert node.func.attr != "middleware", path
 
 
 def test_every_module_and_public_class_says_what_it_is() -> None:

@@ -98,12 +98,12 @@ class Beats:
                 await self._somebody.wait()
                 begun_s = time.monotonic()
                 beat = await self._beat()
-                if beat is None:
-                    await asyncio.sleep(SOON_S)
-                    continue
-                for listener in list(self._listeners):
-                    listener.put(beat)
-                await asyncio.sleep(max(LEAST_PAUSE_S, BEAT_S - (time.monotonic() - begun_s)))
+                pause_s = SOON_S
+                if beat is not None:
+                    for listener in list(self._listeners):
+                        listener.put(beat)
+                    pause_s = max(LEAST_PAUSE_S, BEAT_S - (time.monotonic() - begun_s))
+                await asyncio.sleep(pause_s)
                 if not self._listeners:
                     self._somebody.clear()
                     self._before = None
@@ -112,7 +112,7 @@ class Beats:
                 listener.end()
 
     async def _beat(self) -> Beat | None:
-        """None where there is nothing that was not told."""
+        """None where the numbers are those of the beat before."""
         try:
             snapshot = await self._snapshots.latest()
         except Exception:
