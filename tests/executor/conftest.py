@@ -159,6 +159,15 @@ def reap_adopted() -> None:
             pass
 
 
+def open_descriptors() -> list[str]:
+    """What each descriptor of this process stands for."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the one that lists them
+            found.append(str(path.readlink()))
+    return found
+
+
 async def until(check: Callable[[], bool], timeout_s: float = 20.0) -> bool:
     """Whether `check` comes true in time."""
     deadline = asyncio.get_running_loop().time() + timeout_s

@@ -1,7 +1,6 @@
 """Network namespaces are used again only by runs that could not tell."""
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,7 @@ import pytest
 from executor.sandbox.engine import Options, Sandbox
 from executor.sandbox.networks import Network, Networks, open_networks
 from shared.jobs import RunRequest
-from tests.executor.conftest import Run, opened, root_only, runner, until
+from tests.executor.conftest import Run, open_descriptors, opened, root_only, runner, until
 
 pytestmark = root_only
 
@@ -140,12 +139,10 @@ def test_threads_come_back_and_a_socket_that_is_left_spoils_a_network(networks: 
 def test_no_more_are_kept_than_wanted_and_none_stays_open(networks: Networks) -> None:
     def descriptors() -> int:
         """Those of networks: servers of other tests in this process come and go with theirs."""
-        count = 0
-        for path in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                link = str(path.readlink())
-                count += link.startswith("net:[") or (link.startswith("/proc/") and "/net/" in link)
-        return count
+        return sum(
+            link.startswith("net:[") or (link.startswith("/proc/") and "/net/" in link)
+            for link in open_descriptors()
+        )
 
     networks.close()
     before = descriptors()

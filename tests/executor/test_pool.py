@@ -22,7 +22,7 @@ from executor.sandbox.launch import Job
 from executor.sandbox.pool import Kind, Pool
 from executor.sandbox.started import Started
 from shared.jobs import Language, RunRequest, RunResult
-from tests.executor.conftest import CGROUP, descendants, opened, runner, until
+from tests.executor.conftest import CGROUP, descendants, open_descriptors, opened, runner, until
 
 PYTHON = Kind("python", "medium")
 
@@ -254,8 +254,10 @@ async def test_one_that_ends_before_it_has_read_its_job_is_made_up_for_in_the_sa
     """To its kernel the code ended: 137, no output. Nobody may be told that, or pay for it."""
     await settled(pooled)
     free: list[int] = []
+    pipes: list[str] = []
 
     def handing_over(started: Started, files: Mapping[str, bytes], job: bytes) -> None:
+        pipes.append(str(Path(f"/proc/self/fd/{started.running.job_reader}").readlink()))
         (loader,) = descendants(started.running.init_pid)
         os.kill(loader, signal.SIGSTOP)
         hand_over(started, files, job)
@@ -268,14 +270,13 @@ async def test_one_that_ends_before_it_has_read_its_job_is_made_up_for_in_the_sa
         free.append(pooled.slots.free)
         return await begin(job)
 
-    before = set(Path("/proc/self/fd").iterdir())
     monkeypatch.setattr(pooled._starting, "begin", beginning)
     monkeypatch.setattr(ahead(pooled), "_fill", lambda: None)  # it would begin others
     result = await runner(pooled)(code, language=language)
     assert (result.stdout, result.exit_code, result.signal) == ("served\n", 0, None)
     assert free == [1]
-    # The helper of the cgroups opens files, too.
-    assert await until(lambda: not set(Path("/proc/self/fd").iterdir()) - before)
+    assert pipes[0].startswith("pipe:")
+    assert pipes[0] not in open_descriptors(), "neither end of the job's pipe stays open"
 
 
 @pytest.mark.usefixtures("no_looks")
